@@ -1,0 +1,1 @@
+"""Contracts shared by every service: settings, names, records and logging."""

@@ -1,0 +1,27 @@
+"""Names that more than one service relies on: topics, tables, components."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TRANSACTIONS_TOPIC: Final = "transactions"
+GROUND_TRUTH_TOPIC: Final = "ground_truth"
+DEAD_LETTER_TOPIC: Final = "transactions.dlq"
+ALERTS_TOPIC: Final = "fraud.alerts"
+
+TRANSACTIONS_SUBJECT: Final = f"{TRANSACTIONS_TOPIC}-value"
+
+KEYSPACE: Final = "fraud"
+
+SINK_CONNECTOR: Final = "cassandra-sink"
+SINK_CONSUMER_GROUP: Final = f"connect-{SINK_CONNECTOR}"
+"""Kafka Connect names the consumer group of a sink after its connector."""
+
+PRODUCER: Final = "producer"
+KAFKA: Final = "kafka"
+REGISTRY: Final = "registry"
+CONNECT: Final = "connect"
+DETECTION: Final = "detection"
+WATCHER: Final = "watcher"
+COMPONENTS: Final = (PRODUCER, KAFKA, REGISTRY, CONNECT, DETECTION, WATCHER)
+"""Keys of the table ``pipeline_status``, in the order in which a transaction meets them."""

@@ -1,0 +1,127 @@
+"""The transaction record: its Avro contract, wire format and the record rules.
+
+The rules decide about every Kafka record: scored, late, or rejected with a reason. The same
+verdicts come from the Connect sink (Java, which gets the constants below in its configuration)
+and from Spark (``detection.validate``); ``tests/contract`` plays one corpus through all three.
+No rule reads the wall clock: *arrival* is the timestamp of the Kafka record.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+from typing import Any, Final, TypedDict
+
+import fastavro
+
+from pipeline.settings import PROJECT_ROOT
+
+TRANSACTION_TYPES: Final = ("transfer", "payment", "deposit", "purchase", "donation")
+TRANSACTION_STATUSES: Final = ("completed", "failed")
+
+MAX_ID_BYTES: Final = 64
+"""Longest transaction id or account, in bytes of UTF-8; an IBAN has 34, a UUID 36."""
+MAX_AMOUNT: Final = 1e12
+"""Above it doubles lose cents, and sums of hostile values like 1e308 would overflow."""
+FUTURE_TOLERANCE_MS: Final = 10_000
+"""How far a transaction may lie after its arrival: clocks of the sources differ by seconds."""
+MAX_AGE_MS: Final = 40 * 86_400_000
+"""How far a transaction may lie before its arrival: more than the longest view holds (28 d)."""
+DUPLICATE_WINDOW_MS: Final = 120_000
+"""The same id within this time of arrival counts once; also the delay of Spark's watermark."""
+
+REASONS: Final = (
+    "undecodable",
+    "invalid_transaction_id",
+    "invalid_account",
+    "same_account",
+    "invalid_amount",
+    "unknown_type",
+    "unknown_status",
+    "future",
+    "too_old",
+)
+"""Why a record is rejected, in the order of the rules: the first that fails gives the reason."""
+
+MAGIC_BYTE: Final = 0
+_HEADER: Final = struct.Struct(">bI")
+WIRE_HEADER_BYTES: Final = _HEADER.size
+
+SCHEMA_JSON: Final = (PROJECT_ROOT / "schema.avsc").read_text(encoding="utf-8")
+_SCHEMA: Final = fastavro.parse_schema(json.loads(SCHEMA_JSON))
+
+
+class Transaction(TypedDict):
+    """One transaction as it travels; ``transaction_timestamp`` in milliseconds UTC."""
+
+    transaction_id: str
+    transaction_timestamp: int
+    transaction_amount: float
+    sender_account: str
+    receiver_account: str
+    transaction_type: str
+    transaction_status: str
+
+
+FIELDS: Final = tuple(Transaction.__annotations__)
+
+
+def encode(transaction: Transaction, schema_id: int) -> bytes:
+    """Return the Confluent wire format: 0x00, the 4-byte schema id, the Avro body.
+
+    Raises ``ValueError`` or ``TypeError`` when a value does not fit ``schema.avsc``.
+    """
+    buffer = io.BytesIO()
+    buffer.write(_HEADER.pack(MAGIC_BYTE, schema_id))
+    fastavro.schemaless_writer(buffer, _SCHEMA, transaction)
+    return buffer.getvalue()
+
+
+def rejection(transaction: Transaction | None, arrival_ms: int) -> str | None:
+    """Return the reason of ``REASONS`` for which a record is rejected, or None if it is valid.
+
+    ``transaction`` is None when the bytes could not be decoded; ``arrival_ms`` is the timestamp
+    of the Kafka record.
+    """
+    if transaction is None:
+        return "undecodable"
+    timestamp_ms = transaction["transaction_timestamp"]
+    amount = transaction["transaction_amount"]
+    sender, receiver = transaction["sender_account"], transaction["receiver_account"]
+    broken = (
+        False,
+        not _is_id(transaction["transaction_id"]),
+        not (_is_id(sender) and _is_id(receiver)),
+        sender == receiver,
+        not (math.isfinite(amount) and 0 < amount <= MAX_AMOUNT),
+        transaction["transaction_type"] not in TRANSACTION_TYPES,
+        transaction["transaction_status"] not in TRANSACTION_STATUSES,
+        timestamp_ms > arrival_ms + FUTURE_TOLERANCE_MS,
+        timestamp_ms < arrival_ms - MAX_AGE_MS,
+    )
+    verdicts = zip(REASONS, broken, strict=True)
+    return next((reason for reason, is_broken in verdicts if is_broken), None)
+
+
+def is_late(transaction_timestamp_ms: int, arrival_ms: int, allowed_lateness_s: int) -> bool:
+    """Tell whether a valid transaction came too late to be scored (it still enters the profile)."""
+    return arrival_ms - transaction_timestamp_ms > allowed_lateness_s * 1000
+
+
+def _is_id(text: str) -> bool:
+    return 0 < len(text.encode("utf-8", "surrogatepass")) <= MAX_ID_BYTES
+
+
+def dead_letter_reason(headers: dict[str, Any]) -> str:
+    """Return the reason of ``REASONS`` of a record of the dead-letter topic.
+
+    ``headers`` are its Kafka headers (bytes). Connect itself reports what its converter cannot
+    read; every other rejection is reported by our sink with the reason before the first colon.
+    """
+    stage = headers.get("__connect.errors.stage") or b""
+    if stage == b"VALUE_CONVERTER":
+        return "undecodable"
+    message = headers.get("__connect.errors.exception.message") or b""
+    return str(message, "utf-8", "replace").partition(":")[0]
