@@ -31,6 +31,7 @@ def configure_logging() -> None:
     handler.setFormatter(_JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("cassandra").setLevel(logging.ERROR)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
 def run_service(main: Callable[[], int]) -> int:

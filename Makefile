@@ -1,0 +1,94 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Settings of one run: make run RATE=200 ACCOUNTS=20000
+export_if = $(if $($(1)),export $(2)=$($(1));)
+launcher = PYTHONPATH=common:local .venv/bin/python -m launcher
+python_path = common:connectors:flask:producer:spark:local
+pytest = .venv/bin/python -m pytest
+
+##@ Setup
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Fetch Python packages and jars (once; later only compares stamps)
+	@bash local/setup.sh
+
+.PHONY: setup-tests
+setup-tests:
+	@bash local/setup.sh tests
+
+.PHONY: doctor
+doctor: setup ## Check this machine: PASS or FAIL, with the fix
+	@$(launcher) doctor
+
+.PHONY: clean
+clean: ## Stop the pipeline and remove its data and logs (keeps downloads)
+	@if [ -x .venv/bin/python ]; then $(launcher) clean; fi
+
+##@ Run
+
+.PHONY: run
+run: setup ## Start the whole pipeline on this machine; RATE= ACCOUNTS= WITHOUT=
+	@$(call export_if,RATE,FRAUD__SIMULATOR__RATE_PER_S) \
+	$(call export_if,ACCOUNTS,FRAUD__SIMULATOR__ACCOUNTS) \
+	export PYTHONPATH=common:local; exec .venv/bin/python -m launcher run --without "$(WITHOUT)"
+
+.PHONY: stop
+stop: ## End it from another terminal
+	@$(launcher) stop
+
+.PHONY: status
+status: ## One line per service
+	@$(launcher) status
+
+##@ Test
+
+.PHONY: test
+test: lint types test-unit test-java test-contract test-spark test-web test-stack ## Everything that CI runs, in this order
+
+.PHONY: lint
+lint: setup-tests ## Check style; changes nothing
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+.PHONY: types
+types: setup-tests ## Check types (strict)
+	.venv/bin/mypy
+	.venv/bin/mypy cassandra/migrate.py
+
+.PHONY: test-unit test-contract test-spark test-web test-stack
+test-unit: setup-tests ## Pure functions
+test-contract: setup-tests ## Schema, tables, configuration and documents agree
+test-spark: setup-tests ## The detection job on a local Spark
+test-web: setup-tests ## The dashboard
+test-stack: setup-tests ## Real servers, real faults
+test-unit test-contract test-spark test-web test-stack: test-%:
+	$(pytest) tests/$*
+
+.PHONY: test-java
+test-java: setup-tests ## The Cassandra sink for Kafka Connect
+	mvn --batch-mode --quiet --no-transfer-progress -f connectors/sink/pom.xml package
+
+##@ Model
+
+.PHONY: train-model
+train-model: setup ## Train on simulated history or DATA=; SEED= OUT=
+	PYTHONPATH=$(python_path) SPARK_JARS_DIR=.local/lib/spark .venv/bin/python -m detection.train \
+	  $(if $(SEED),--seed $(SEED)) $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT))
+
+##@ Operate
+
+.PHONY: format
+format: setup-tests ## Format the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: update-pins
+update-pins: ## Renew the hashes of Python packages and jars (needs uv)
+	bash local/update-pins.sh

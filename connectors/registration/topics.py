@@ -1,0 +1,125 @@
+"""The Kafka topics with their settings; automatic creation is off on the broker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from pipeline import names
+from pipeline.errors import PipelineError
+from pipeline.records import FUTURE_TOLERANCE_MS
+from pipeline.settings import KafkaConfig
+from registration.waiting import REQUEST_TIMEOUT_S, wait_until
+
+_DAY_MS = 86_400_000
+_ALERTS_DAYS = 7
+"""Also of the labels: like the raw transactions, they serve whoever was away for a few days."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it should be; ``config`` holds the settings that differ from the broker's."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+def wanted_topics(kafka: KafkaConfig) -> list[Topic]:
+    """Return every topic of the pipeline."""
+    bytes_per_partition = int(kafka.transactions_retention_gib * 2**30 / kafka.partitions)
+    transactions = {
+        "retention.ms": str(kafka.transactions_retention_days * _DAY_MS),
+        "retention.bytes": str(bytes_per_partition),
+        # Arrival is the record's timestamp: a producer must not be able to forge a far future.
+        "message.timestamp.after.max.ms": str(FUTURE_TOLERANCE_MS),
+    }
+    short = {"retention.ms": str(_ALERTS_DAYS * _DAY_MS)}
+    dead_letters = {"retention.ms": str(kafka.dead_letter_retention_days * _DAY_MS)}
+    return [
+        Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, transactions),
+        Topic(names.GROUND_TRUTH_TOPIC, 1, short),
+        Topic(names.DEAD_LETTER_TOPIC, 1, dead_letters),
+        Topic(names.ALERTS_TOPIC, 1, short),
+    ]
+
+
+def create_topics(kafka: KafkaConfig) -> None:
+    """Wait for the broker, create the topics that are missing and align the settings of the others.
+
+    Raises ``PipelineError`` if the broker does not come, or a topic has another number of
+    partitions than wanted: adding some would move keys, so that is a person's decision.
+    """
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
+    wait_until(lambda: _broker_missing(admin, kafka.bootstrap_servers))
+    try:
+        partitions = {
+            name: len(topic.partitions)
+            for name, topic in admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics.items()
+        }
+        for topic in wanted_topics(kafka):
+            if topic.name not in partitions:
+                _create(admin, topic, kafka.replication_factor)
+            elif partitions[topic.name] != topic.partitions:
+                raise PipelineError(
+                    f"topic {topic.name} has {partitions[topic.name]} partitions, but"
+                    f" {topic.partitions} are wanted: set kafka.partitions back, or remove the"
+                    " topic and everything that was computed from it"
+                )
+            else:
+                _align(admin, topic)
+    except KafkaException as error:
+        raise PipelineError(f"Kafka refuses the topics: {error.args[0].str()}") from error
+
+
+def _broker_missing(admin: AdminClient, servers: str) -> str | None:
+    try:
+        admin.list_topics(timeout=REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        return f"Kafka does not answer at {servers} ({error.args[0].str()})"
+    return None
+
+
+def _create(admin: AdminClient, topic: Topic, replication_factor: int) -> None:
+    new = NewTopic(
+        topic.name,
+        num_partitions=topic.partitions,
+        replication_factor=replication_factor,
+        config=dict(topic.config),
+    )
+    for created in admin.create_topics([new], request_timeout=REQUEST_TIMEOUT_S * 2).values():
+        created.result()
+    logger.info("topic %s created with %d partitions", topic.name, topic.partitions)
+
+
+def _align(admin: AdminClient, topic: Topic) -> None:
+    resource = ConfigResource(ResourceType.TOPIC, topic.name)
+    described = admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)
+    current = next(iter(described.values())).result()
+    changes = {key: value for key, value in topic.config.items() if current[key].value != value}
+    if not changes:
+        return
+    entries = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+        for key, value in changes.items()
+    ]
+    altered = admin.incremental_alter_configs(
+        [ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=entries)],
+        request_timeout=REQUEST_TIMEOUT_S,
+    )
+    for change in altered.values():
+        change.result()
+    logger.info("topic %s: settings changed to %s", topic.name, changes)

@@ -1,0 +1,1 @@
+"""Watches Kafka, the registry and Connect, writes their status and restarts failed tasks."""

@@ -1,0 +1,98 @@
+"""How values are written on the pages; None is always a dash. ``static/dashboard.js`` repeats
+``number``, ``percent`` and ``duration_ms`` for what it updates."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from markupsafe import Markup
+
+DASH: Final = "–"  # noqa: RUF001  an en dash is meant
+
+FEATURES: Final = {
+    "receiver_spread": "New receivers in this minute",
+    "receiver_spread_recent": "New receivers within 10 minutes",
+    "amount_surprise": "Amount against this account's past",
+    "amount_surprise_recent": "Amounts within 10 minutes against the past",
+    "failed_count": "Failed transactions",
+    "receiver_inflow": "Senders converging on the receiver",
+    "max_amount": "Largest amount",
+    "total_amount": "Total amount",
+    "amount": "Amount",
+    "transaction_count": "Transactions",
+    "distinct_receivers": "Receivers",
+}
+
+
+def is_known(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else DASH
+
+
+def compact(value: float | None) -> str:
+    """Few digits for small numbers, none for large ones: 0.42, 7.3, 1,204."""
+    if not is_known(value) or value is None:
+        return DASH
+    digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 2
+    return number(value, digits)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    return f"{number(share * 100, digits)} %" if share is not None else DASH
+
+
+def duration_ms(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return DASH
+    if milliseconds >= 10_000:
+        return f"{number(milliseconds / 1000, 1)} s"
+    return f"{number(milliseconds)} ms"
+
+
+def moment(value: dt.datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> Markup:
+    """Return a ``<time>`` in UTC."""
+    if value is None:
+        return Markup(DASH)
+    machine = value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        machine, machine, value.strftime(form)
+    )
+
+
+def age(seconds: float | None) -> str:
+    """Return an age in words of the largest unit: 4 s, 12 min, 3 h, 5 d."""
+    if seconds is None:
+        return DASH
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def feature(name: str) -> str:
+    return FEATURES.get(name, name.replace("_", " ").capitalize())
+
+
+SPARK_WIDTH: Final = 120
+SPARK_HEIGHT: Final = 28
+
+
+def spark_path(values: Sequence[float | None]) -> str:
+    """Return the path of a sparkline in a box of SPARK_WIDTH x SPARK_HEIGHT; None is a gap."""
+    peak = max((value for value in values if value is not None), default=0) or 1
+    step = SPARK_WIDTH / max(1, len(values) - 1)
+    commands, pen = [], "M"
+    for index, value in enumerate(values):
+        if value is None:
+            pen = "M"
+            continue
+        y = SPARK_HEIGHT - 2 - (SPARK_HEIGHT - 4) * value / peak
+        commands.append(f"{pen}{index * step:.1f} {y:.1f}")
+        pen = "L"
+    return "".join(commands)

@@ -1,0 +1,112 @@
+"""The state of each component, and whether the counts of the pipeline add up."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dashboard.repository import Row
+from dashboard.times import age_s, iso
+from pipeline.names import (
+    COMPONENTS,
+    CONNECT,
+    DEAD_LETTER_TOPIC,
+    DETECTION,
+    KAFKA,
+    TRANSACTIONS_TOPIC,
+)
+
+REJECTED_PREFIX = "rejected."
+
+
+def component_json(
+    name: str, row: Row | None, now: dt.datetime, stale_after_s: float
+) -> dict[str, Any]:
+    """Return one component: its own state, or ``stale`` (no heartbeat for ``stale_after_s``
+    seconds), or ``missing`` (never seen)."""
+    if row is None:
+        nothing = ("since", "heartbeat_age_s", "rate", "error")
+        lag = {"messages": None, "seconds": None}
+        return {"name": name, "state": "missing", "lag": lag, **dict.fromkeys(nothing)}
+    heartbeat_age_s = age_s(now, row["heartbeat"])
+    is_stale = heartbeat_age_s is None or heartbeat_age_s > stale_after_s
+    return {
+        "name": name,
+        "state": "stale" if is_stale else row["state"],
+        "since": iso(row["since"]),
+        "heartbeat_age_s": None if heartbeat_age_s is None else round(heartbeat_age_s, 1),
+        "rate": row["rate"],
+        "lag": {"messages": row["lag_messages"], "seconds": row["lag_seconds"]},
+        "error": row["error"],
+    }
+
+
+def components_json(
+    rows: Sequence[Row], own: Sequence[Row], now: dt.datetime, stale_after_s: float
+) -> list[dict[str, Any]]:
+    """Return every component of the pipeline, then ``own``: what this process knows itself."""
+    by_name = {row["component"]: row for row in rows}
+    pipeline = [(name, by_name.get(name)) for name in COMPONENTS]
+    return [
+        component_json(name, row, now, stale_after_s)
+        for name, row in [*pipeline, *((row["component"], row) for row in own)]
+    ]
+
+
+def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
+    """Add up what the components report; None where one has not reported.
+
+    published = raw + dead letters + duplicates; raw = scored + late; dead letters = rejected by
+    the job. ``pending`` are records the job has not read, ``sink_pending`` those the sink has
+    not stored. ``difference`` is what the three equations are off by, together; it says something
+    only while nothing is pending, which ``status`` takes into account: ``unknown``, ``in flight``,
+    ``reconciled`` or ``difference``.
+    """
+    details = {row["component"]: row["details"] or {} for row in rows}
+    kafka, connect = details.get(KAFKA, {}), details.get(CONNECT, {})
+    job = details.get(DETECTION, {})
+    rejected = {
+        key.removeprefix(REJECTED_PREFIX): count
+        for key in sorted(job)
+        if key.startswith(REJECTED_PREFIX) and (count := _count(job, key)) is not None
+    }
+    published = _count(kafka, f"end_offset.{TRANSACTIONS_TOPIC}")
+    dead_letters = _count(kafka, f"end_offset.{DEAD_LETTER_TOPIC}")
+    stored, read = _count(connect, "stored_offsets"), _count(job, "read_offsets")
+    scored, late = _count(job, "scored"), _count(job, "late")
+    duplicates = _count(job, "duplicates")
+    raw = None
+    if stored is not None and dead_letters is not None and duplicates is not None:
+        raw = max(0, stored - dead_letters - duplicates)
+    accounting: dict[str, Any] = {
+        "published": published,
+        "raw": raw,
+        "duplicates": duplicates,
+        "scored": scored,
+        "late": late,
+        "dead_letters": dead_letters,
+        "rejected": rejected,
+        "pending": None if published is None or read is None else max(0, published - read),
+        "sink_pending": None if published is None or stored is None else max(0, published - stored),
+        "difference": None,
+        "status": "unknown",
+    }
+    if None in (published, raw, duplicates, scored, late, dead_letters, read):
+        return accounting
+    difference = (
+        abs(published - (raw + dead_letters + duplicates))
+        + abs(raw - (scored + late))
+        + abs(dead_letters - sum(rejected.values()))
+    )
+    accounting["difference"] = difference
+    if accounting["pending"] or accounting["sink_pending"]:
+        accounting["status"] = "in flight"
+    else:
+        accounting["status"] = "difference" if difference else "reconciled"
+    return accounting
+
+
+def _count(details: Mapping[str, str], key: str) -> int | None:
+    text = details.get(key, "")
+    return int(text) if text.isascii() and text.isdecimal() else None

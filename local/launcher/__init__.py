@@ -1,0 +1,1 @@
+"""Starts, watches and ends the whole pipeline as processes of this machine: ``make run``."""

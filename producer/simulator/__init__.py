@@ -1,0 +1,1 @@
+"""A seeded, labelled world of accounts and fraud patterns, and its publisher."""

@@ -1,0 +1,1 @@
+"""Detection: the streaming job that scores transactions, and the training of its model."""

@@ -1,0 +1,206 @@
+"""Scoring: the rows of the views that a batch touched → one evaluation a sender and minute.
+
+Works on pandas frames: in the stream on what one micro-batch emitted, in training on the same
+rows of many batches (the column ``batch`` keeps them apart). The formulas are those of the
+model card; ``FEATURES`` is the table to read first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from detection.views import MINUTE_MS, view_code, view_size_ms
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One dimension of the distance: ``scale`` is the raw value that counts as 1."""
+
+    name: str
+    scale: float
+    formula: str
+
+
+FEATURES = (
+    Feature(
+        "receiver_spread",
+        3.0,
+        "novelty * up((distinct_receivers - 1 - usual_minute) / sqrt(1 + usual_minute))",
+    ),
+    Feature("amount_surprise", 4.0, "novelty * up((ln(max_amount) - usual_log) / usual_sd)"),
+    Feature("failed_count", 2.0, "min(failed_count, 6)"),
+)
+"""All features look upwards only: up(v) = min(max(v, 0), 8). Scales are fixed, not learnt: a
+rare feature has a tiny deviation and would drown the others."""
+
+FEATURE_NAMES = [feature.name for feature in FEATURES]
+FEATURE_COLUMNS = [f"feature_{name}" for name in FEATURE_NAMES]
+SHARE_COLUMNS = [f"share_{name}" for name in FEATURE_NAMES]
+
+UP_LIMIT = 8.0
+FAILED_LIMIT = 6
+PRIOR_WEIGHT = 1.0
+"""Weight K of the population in an account's own mean, in transactions."""
+MAX_HISTORY = 30
+"""Past transactions that count for an account's usual rate. Without a cap the usual rate of a
+stream that runs faster than its history grows until nothing is unusual. Measured on three
+simulated hours, average precision: 30 .51, 60 .50, no cap .46."""
+
+EVALUATION_KEYS = ["batch", "sender", "window_start"]
+MINUTE_FACTS = ["transaction_count", "total_amount", "failed_count", "max_amount"]
+EVALUATION_COLUMNS = [
+    *EVALUATION_KEYS,
+    *MINUTE_FACTS,
+    "distinct_receivers",
+    "last_position",
+    "last_arrival",
+    "usual_receivers",
+    "usual_amount",
+    *FEATURE_COLUMNS,
+]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What training learnt of a population, without labels.
+
+    ``mu0`` and ``sd0``: mean and deviation of ln(amount) over all transactions; ``sd_within``:
+    pooled deviation inside accounts; ``c_minute``: further transactions in a minute for each
+    past transaction of the account; ``known_receiver_weight``: novelty of a payee that the
+    account has paid before (a setting).
+    """
+
+    mu0: float
+    sd0: float
+    sd_within: float
+    c_minute: float
+    known_receiver_weight: float
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Distance to the centre of the majority cluster, in scaled feature space."""
+
+    constants: Constants
+    centre: Floats
+    scales: Floats
+
+    def evaluate(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return one evaluation for each (batch, sender, minute) in ``rows``.
+
+        ``rows``: ``batch`` and ``views.VIEW_COLUMNS``. The result has ``EVALUATION_COLUMNS``,
+        ``score`` and ``SHARE_COLUMNS``: each feature's part of the squared distance (they add
+        up to 1, or are all 0 at the centre). A minute's score is the highest over the payees that
+        the batch paid in it.
+        """
+        links = link_payees(rows, self.constants)
+        scaled = links[FEATURE_COLUMNS].to_numpy() / self.scales
+        squares = (scaled - self.centre) ** 2
+        totals = squares.sum(axis=1)
+        shares = np.divide(
+            squares, totals[:, None], out=np.zeros_like(squares), where=totals[:, None] > 0
+        )
+        scored = links.assign(score=np.sqrt(totals))
+        scored[SHARE_COLUMNS] = shares
+        return strongest(scored, "score")
+
+
+def link_payees(rows: pd.DataFrame, constants: Constants) -> pd.DataFrame:
+    """Return a row with all features for each minute and each payee that the batch paid in it.
+
+    A payee belongs to a minute if the pair's first payment lies before the minute's end and its
+    last not before its start: exact unless a known payee was paid before and after the minute
+    but not in it, and such a payee has the lowest novelty, so that it never decides a score.
+    """
+    minutes = _view(rows, "sender_minute").rename(columns={"entity": "sender"})
+    minutes["window_start"] = minutes["window_end"] - MINUTE_MS
+    minutes["distinct_receivers"] = distinct_from_bits(minutes["receiver_bits"].to_numpy())
+    profiles = _older_window(minutes, rows, "sender_profile", EVALUATION_KEYS)
+    pairs = _older_window(minutes, rows, "sender_receiver", [*EVALUATION_KEYS, "payee"])
+    in_minute = (pairs["first_seen"] < pairs["window_start"] + MINUTE_MS) & (
+        pairs["last_seen"] >= pairs["window_start"]
+    )
+    payees = pairs.loc[in_minute, [*EVALUATION_KEYS, "payee", "first_seen"]]
+    past = profiles[[*EVALUATION_KEYS, "transaction_count", "sum_log_amount"]]
+    links = (
+        minutes.drop(columns="first_seen")
+        .merge(past, on=EVALUATION_KEYS, suffixes=("", "_profile"))
+        .merge(payees, on=EVALUATION_KEYS)
+    )
+    return _with_features(links, constants)
+
+
+def strongest(links: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Return the link with the highest ``by`` of each evaluation, in the order of its keys."""
+    ordered = links.sort_values([*EVALUATION_KEYS, by, "payee"], ascending=[True] * 3 + [False] * 2)
+    return ordered.drop_duplicates(EVALUATION_KEYS, ignore_index=True)
+
+
+def distinct_from_bits(bits: NDArray[np.int64]) -> Floats:
+    """Estimate how many distinct values set the bits of a 64-bit sketch (linear counting).
+
+    Whang, Vander-Zanden and Taylor 1990: -m ln(z), z the share of zero bits; a full sketch is
+    read as one with half a bit free.
+    """
+    set_bits = np.bitwise_count(bits.view(np.uint64)).astype(float)
+    return np.asarray(-64 * np.log(np.maximum(64 - set_bits, 0.5) / 64))
+
+
+def past_count(links: pd.DataFrame) -> Floats:
+    """Return the account's transactions before this minute, capped by ``MAX_HISTORY``."""
+    before = links["transaction_count_profile"] - links["transaction_count"]
+    return before.clip(0, MAX_HISTORY).to_numpy(dtype=float)
+
+
+def _with_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
+    count = (links["transaction_count_profile"] - links["transaction_count"]).clip(lower=0)
+    sum_log = (links["sum_log_amount_profile"] - links["sum_log_amount"]).where(count > 0, 0.0)
+    weight = count + PRIOR_WEIGHT
+    usual_log = (sum_log + PRIOR_WEIGHT * constants.mu0) / weight
+    usual_sd = np.sqrt((count * constants.sd_within**2 + PRIOR_WEIGHT * constants.sd0**2) / weight)
+    usual_minute = constants.c_minute * (past_count(links) + 2)
+    is_new = links["first_seen"] >= links["window_start"]
+    novelty = np.where(is_new, 1.0, constants.known_receiver_weight)
+    further_receivers = links["distinct_receivers"] - 1
+    spread = _up((further_receivers - usual_minute) / np.sqrt(1 + usual_minute))
+    surprise = _up((np.log(links["max_amount"]) - usual_log) / usual_sd)
+    return links.assign(
+        usual_receivers=1 + usual_minute,
+        usual_amount=np.exp(usual_log),
+        feature_receiver_spread=novelty * spread,
+        feature_amount_surprise=novelty * surprise,
+        feature_failed_count=links["failed_count"].clip(upper=FAILED_LIMIT),
+    )
+
+
+def _up(values: pd.Series[float]) -> pd.Series[float]:
+    return values.clip(0, UP_LIMIT)
+
+
+def _view(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    return rows[rows["view"] == view_code(name)].copy()
+
+
+def _older_window(
+    minutes: pd.DataFrame, rows: pd.DataFrame, view: str, keys: list[str]
+) -> pd.DataFrame:
+    """Return, for each minute, the view's row of the older window that holds the minute.
+
+    Windows slide by half their length, so two hold each minute; the older one remembers more.
+    """
+    of_view = _view(rows, view).rename(columns={"entity": "sender", "counterparty": "payee"})
+    of_view = of_view.rename(columns={"window_end": "view_end"})
+    joined = minutes[EVALUATION_KEYS].merge(of_view, on=["batch", "sender"])
+    holds = (joined["view_end"] > joined["window_start"]) & (
+        joined["view_end"] - view_size_ms(view) <= joined["window_start"]
+    )
+    return joined[holds].sort_values("view_end", kind="stable").drop_duplicates(keys)
