@@ -7,6 +7,7 @@ export_if = $(if $($(1)),export $(2)=$($(1));)
 launcher = PYTHONPATH=common:local .venv/bin/python -m launcher
 python_path = common:connectors:flask:producer:spark:local
 pytest = .venv/bin/python -m pytest
+export SPARK_JARS_DIR := $(CURDIR)/.local/lib/spark
 
 ##@ Setup
 
@@ -77,10 +78,15 @@ test-java: setup-tests ## The Cassandra sink for Kafka Connect
 
 ##@ Model
 
+# Three simulated hours unless DATA= names a labelled file; the same SEED gives the same model.
+training_data = $(or $(DATA),.local/training.parquet)
+
 .PHONY: train-model
 train-model: setup ## Train on simulated history or DATA=; SEED= OUT=
-	PYTHONPATH=$(python_path) SPARK_JARS_DIR=.local/lib/spark .venv/bin/python -m detection.train \
-	  $(if $(SEED),--seed $(SEED)) $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT))
+	$(if $(DATA),,PYTHONPATH=$(python_path) .venv/bin/python -m simulator export \
+	  --minutes 180 --out $(training_data) $(if $(SEED),--seed $(SEED)))
+	PYTHONPATH=$(python_path) .venv/bin/python -m detection.train \
+	  --data $(training_data) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 ##@ Operate
 

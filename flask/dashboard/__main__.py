@@ -12,7 +12,7 @@ from pipeline.settings import load_settings
 def main() -> int:
     """Replace this process by gunicorn; it returns only by an error of the settings."""
     load_settings()  # gunicorn would report a wrong setting as a traceback of its configuration
-    os.execv(
+    os.execv(  # noqa: S606  arguments are ours, and no shell is wanted
         sys.executable,
         [
             sys.executable,

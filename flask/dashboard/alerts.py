@@ -122,9 +122,7 @@ def account_id(text: str) -> str:
     """Return ``text`` if it can be an account id: records allow any text of 1 to 64 bytes, and
     control characters have no place in an address. Raises ``InvalidParameter``."""
     if _CONTROL.search(text) or not 0 < len(text.encode()) <= MAX_ID_BYTES:
-        raise InvalidParameter(
-            f"account: must have 1 to {MAX_ID_BYTES} bytes, no control characters"
-        )
+        raise InvalidParameter(f"account: 1 to {MAX_ID_BYTES} bytes without control characters")
     return text
 
 

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
 from typing import Any, Final
 
+from flask import Blueprint, request
+from werkzeug.exceptions import NotFound
+
 from dashboard.alerts import alert_json, clamped, encode_cursor, parse_query
 from dashboard.overview import DEFAULT_MINUTES, MAX_MINUTES
 from dashboard.repository import Unavailable
 from dashboard.service import Service
 from dashboard.times import iso
-from flask import Blueprint, request
-from werkzeug.exceptions import NotFound
 
 READY_TIMEOUT_S: Final = 0.9
 """/readyz never takes longer than a second; whoever probes it gives up soon after."""

@@ -6,13 +6,14 @@ import datetime as dt
 import threading
 from collections.abc import Callable
 
+from flask import Flask
+
 from dashboard import api, pages
 from dashboard.errors import register_errors
+from dashboard.guards import register_guards
 from dashboard.repository import CassandraRepository, Repository
-from dashboard.requests import register_guards
 from dashboard.service import Service
 from dashboard.times import utc_now
-from flask import Flask
 from pipeline.settings import Settings, load_settings
 
 MAX_BODY_BYTES = 16 * 1024
@@ -31,11 +32,7 @@ def create_app(
     """
     settings = config or load_settings()
     app = Flask(__name__)
-    app.config.update(
-        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
-        # A page on another name that resolves to this address must not read the data.
-        TRUSTED_HOSTS=["localhost", "127.0.0.1", "[::1]", settings.dashboard.host],
-    )
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False  # an account id may hold slashes
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     service = Service(
@@ -44,7 +41,8 @@ def create_app(
         now,
     )
     # One thread stays free for /livez and the static files when Cassandra lets all others wait.
-    register_guards(app, threading.BoundedSemaphore(settings.dashboard.threads - 1))
+    slots = threading.BoundedSemaphore(settings.dashboard.threads - 1)
+    register_guards(app, settings.dashboard.host, slots)
     register_errors(app)
     app.register_blueprint(api.blueprint(service))
     app.register_blueprint(pages.blueprint(service, settings.display.currency))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
 from dashboard.alerts import InvalidParameter
 from dashboard.repository import Unavailable
-from flask import Flask, Response, g, jsonify, make_response, render_template, request
-from werkzeug.exceptions import HTTPException, SecurityError
 
 RETRY_AFTER_S: Final = 2
 
@@ -40,11 +41,7 @@ def register_errors(app: Flask) -> None:
     def http_error(error: HTTPException) -> Response:
         if error.code is None or error.code < 400:
             return make_response(error.get_response())
-        response = _answer(
-            error.code,
-            error.description or error.name,
-            is_page=not isinstance(error, SecurityError),
-        )
+        response = _answer(error.code, error.description or error.name)
         if error.code == 405:
             response.headers["Allow"] = "GET, HEAD"
         return response
@@ -55,10 +52,9 @@ def register_errors(app: Flask) -> None:
         return _answer(500, "an unexpected error; the log has it under this request id")
 
 
-def _answer(status: int, error: str, is_page: bool = True) -> Response:
-    """``is_page`` False: JSON even for a page (links cannot be built for an untrusted host)."""
+def _answer(status: int, error: str) -> Response:
     wants_json = request.path.startswith("/api/") or request.path in ("/livez", "/readyz")
-    if wants_json or not is_page:
+    if wants_json:
         body = {"ok": False, "error": error, "status": status, "request_id": g.request_id}
         response = jsonify(body)
     else:

@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from collections.abc import Sequence
 from typing import Any, Final
-
-from markupsafe import Markup
 
 DASH: Final = "–"  # noqa: RUF001  an en dash is meant
 
@@ -53,16 +50,6 @@ def duration_ms(milliseconds: float | None) -> str:
     if milliseconds >= 10_000:
         return f"{number(milliseconds / 1000, 1)} s"
     return f"{number(milliseconds)} ms"
-
-
-def moment(value: dt.datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> Markup:
-    """Return a ``<time>`` in UTC."""
-    if value is None:
-        return Markup(DASH)
-    machine = value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        machine, machine, value.strftime(form)
-    )
 
 
 def age(seconds: float | None) -> str:

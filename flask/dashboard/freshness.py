@@ -84,8 +84,9 @@ def _data_as_of(
         return min(watermark + WATERMARK_DELAY, now)
     if newest_minute is None:
         return None
-    end = newest_minute["window_start"] + MINUTE
-    return min(end, detection["heartbeat"] if detection and detection["heartbeat"] else now, now)
+    end: dt.datetime = newest_minute["window_start"] + MINUTE
+    vouched_until = detection["heartbeat"] if detection else None
+    return min(end, vouched_until or now, now)
 
 
 def newest(rows: Sequence[Row]) -> Row | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from dashboard import formats
+from flask import Blueprint, render_template, request
+from werkzeug.exceptions import NotFound
+
+from dashboard import formats, times
 from dashboard.alerts import (
     SEVERITIES,
     AlertQuery,
@@ -21,8 +24,6 @@ from dashboard.overview import DEFAULT_MINUTES, MAX_MINUTES
 from dashboard.repository import Row, Unavailable
 from dashboard.service import ACCOUNT_DAYS, Service
 from dashboard.times import age_s, parse_iso, to_ms
-from flask import Blueprint, render_template, request
-from werkzeug.exceptions import NotFound
 
 RANGES: Final = ((15, "15 min"), (60, "1 h"), (360, "6 h"), (1440, "24 h"))
 FEED_ROWS: Final = 12
@@ -35,7 +36,16 @@ def blueprint(service: Service, currency: str) -> Blueprint:
 
     @routes.app_context_processor
     def common() -> dict[str, Any]:
-        return {"currency": currency, "format": formats, "now": service.now()}
+        return {
+            "currency": currency,
+            "format": formats,
+            "now": service.now(),
+            "alert_path": alert_path,
+        }
+
+    @routes.app_template_filter()
+    def iso(moment: Any) -> str | None:
+        return times.iso(moment)
 
     @routes.app_template_filter()
     def since_now(moment: Any) -> str:
@@ -152,7 +162,8 @@ def _comparison(alert: Row) -> list[tuple[str, float | None, float | None]]:
 
 def _tiles(summary: dict[str, Any], currency: str) -> list[dict[str, Any]]:
     """Return the KPI tiles; ``static/dashboard.js`` updates them by their ``key``."""
-    series = summary["series"]
+    # The running minute is left out of the curves: it would look like a drop.
+    series = summary["series"][:-1] or summary["series"]
     minutes, latency, lag = summary["minutes"], summary["latency_ms"], summary["lag"]
     per_second = summary["transactions_per_second"]
 
@@ -170,6 +181,7 @@ def _tiles(summary: dict[str, Any], currency: str) -> list[dict[str, Any]]:
             "about": about,
         }
 
+    p50, p99 = (formats.number(latency[name]) for name in ("p50", "p99"))
     alerts_per_minute = None if summary["alerts"] is None else summary["alerts"] / minutes
     return [
         tile(
@@ -218,7 +230,7 @@ def _tiles(summary: dict[str, Any], currency: str) -> list[dict[str, Any]]:
             "Latency p95",
             formats.duration_ms(latency["p95"]),
             "",
-            f"p50 {formats.duration_ms(latency['p50'])} · p99 {formats.duration_ms(latency['p99'])}",
+            f"p50 {p50} · p99 {p99} ms",
             spark("latency_p95_ms"),
             "From Kafka to a readable alert, newest minute",
         ),

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionBusy, ConnectionException
-from cassandra.query import dict_factory
+
 from pipeline.database import cluster
 from pipeline.names import KEYSPACE
 from pipeline.settings import CassandraConfig
@@ -119,6 +119,7 @@ class CassandraRepository:
         self._attempted = threading.Event()
         self._session: Any = None
         self._prepared: dict[str, Any] = {}
+        self._patience_ends = 0.0
         self._closed_until = 0.0
         self._problem = "Cassandra has not answered yet"
 
@@ -183,7 +184,7 @@ class CassandraRepository:
                 self._session.execute_async(self._prepared[name].bind(values))
                 for name, values in queries
             ]
-            return [[_plain(row) for row in future.result()] for future in futures]
+            return [[_plain(row._asdict()) for row in future.result()] for future in futures]
         except _OUTAGES as error:
             self._problem = f"Cassandra does not answer ({type(error).__name__})"
             self._closed_until = time.monotonic() + RETRY_S
@@ -197,7 +198,8 @@ class CassandraRepository:
                     target=self._connect, name="cassandra-connector", daemon=True
                 )
                 self._connector.start()
-        self._attempted.wait(self._query_timeout_s)
+                self._patience_ends = time.monotonic() + self._query_timeout_s
+        self._attempted.wait(max(0.0, self._patience_ends - time.monotonic()))
         if self._session is None or time.monotonic() < self._closed_until:
             raise Unavailable(self._problem)
 
@@ -207,13 +209,12 @@ class CassandraRepository:
             handle = cluster(self._config, self._query_timeout_s)
             try:
                 session = handle.connect(KEYSPACE)
-                session.row_factory = dict_factory
                 for name, cql in _STATEMENTS.items():
                     self._prepared[name] = session.prepare(cql)
                 self._session = session
                 self._attempted.set()
                 return
-            except _OUTAGES as error:
+            except Exception as error:  # whatever it is, the next attempt may succeed
                 handle.shutdown()
                 problem = f"Cassandra cannot be used yet ({type(error).__name__})"
                 if problem != self._problem:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from gunicorn.http import wsgi
+from gunicorn.http import wsgi  # type: ignore[import-untyped]
+
 from pipeline.logs import configure_logging
 from pipeline.settings import load_settings
 

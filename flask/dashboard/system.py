@@ -92,7 +92,15 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
         "difference": None,
         "status": "unknown",
     }
-    if None in (published, raw, duplicates, scored, late, dead_letters, read):
+    if (
+        published is None
+        or raw is None
+        or duplicates is None
+        or scored is None
+        or late is None
+        or dead_letters is None
+        or read is None
+    ):
         return accounting
     difference = (
         abs(published - (raw + dead_letters + duplicates))

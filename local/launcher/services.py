@@ -145,7 +145,8 @@ def services(settings: Settings, layout: Layout, java: Path) -> list[Service]:
 
 def child_environment(settings: Settings, layout: Layout) -> dict[str, str]:
     """Return what our Python services get on top of the environment."""
-    child = {"PYTHONUNBUFFERED": "1"}
+    # A crash in a native client library then leaves a traceback in the log.
+    child = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     if not urlsplit(settings.registry.url).path.strip("/"):
         child["FRAUD__REGISTRY__URL"] = settings.registry.url.rstrip("/") + REGISTRY_API
     checkpoint = Path(settings.scoring.checkpoint_dir)

@@ -110,6 +110,7 @@ def _table(rows: list[LabelledTransaction]) -> Any:
 def _batches(path: Path) -> Iterator[Any]:
     if _is_csv(path):
         types = {field.name: field.type for field in SCHEMA}
+        types["transaction_timestamp"] = pa.timestamp("ns", tz="UTC")  # any number of digits
         options = pa.csv.ConvertOptions(
             column_types=types, null_values=[""], strings_can_be_null=True
         )
@@ -124,7 +125,8 @@ def _conformed(batch: Any) -> Any:
     """Return the columns of ``SCHEMA`` in its types; optional ones that lack are null."""
     return pa.table(
         [
-            batch.column(field.name).cast(field.type)
+            # A timestamp may be finer than milliseconds; it is cut off.
+            batch.column(field.name).cast(field.type, safe=not pa.types.is_timestamp(field.type))
             if field.name in batch.schema.names
             else pa.nulls(batch.num_rows, field.type)
             for field in SCHEMA

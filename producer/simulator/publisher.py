@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +24,8 @@ blocks until there is room: an outage delays, it does not grow memory."""
 POLL_EVERY: Final = 512
 """Records between two looks at the acknowledgements."""
 FULL_QUEUE_POLL_S: Final = 0.1
+ERROR_LOG_S: Final = 30.0
+"""During an outage the client reports several errors a second; one line in this time is enough."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Publisher:
         self._schema_id = schema_id
         self._is_stopped = is_stopped
         self._until_poll = POLL_EVERY
+        self._quiet_until = 0.0
         self._on_transaction = self._delivery_callback(self.transactions)
         self._on_label = self._delivery_callback(self.labels)
         self._producer = Producer(
@@ -71,8 +75,8 @@ class Publisher:
                 "delivery.timeout.ms": DELIVERY_TIMEOUT_S * 1000,
                 "queue.buffering.max.messages": QUEUE_MESSAGES,
                 "error_cb": self._on_client_error,
-            },
-            logger=logging.getLogger("librdkafka"),
+                "log_level": 2,  # its errors come to error_cb; as log lines they are 4 a second
+            }
         )
 
     def publish(self, row: LabelledTransaction) -> None:
@@ -146,6 +150,9 @@ class Publisher:
 
     def _on_client_error(self, error: KafkaError) -> None:
         self.last_error = error.str()
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + ERROR_LOG_S
+            logger.warning("Kafka: %s", self.last_error)
 
 
 def _label(row: LabelledTransaction) -> bytes:

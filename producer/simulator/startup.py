@@ -49,8 +49,8 @@ def is_first_start(bootstrap_servers: str, stop: threading.Event) -> bool:
         {
             "bootstrap.servers": bootstrap_servers,
             "group.id": "simulator",  # required by the client; nothing is consumed or committed
-        },
-        logger=logging.getLogger("librdkafka"),
+            "log_level": 2,  # what fails is reported by the caller
+        }
     )
     try:
         return _retry("Kafka", lambda: _never_written(consumer), stop)

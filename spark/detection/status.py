@@ -18,6 +18,7 @@ class StatusReporter:
     def __init__(self) -> None:
         self._seen_batch = -1
         self._dropped = 0
+        self._removed = 0
 
     def status(self, query: StreamingQuery, processor: BatchProcessor) -> Status:
         """Return the status of a query that was started.
@@ -27,9 +28,10 @@ class StatusReporter:
         """
         progress = processor.progress
         updates = [update for update in query.recentProgress if "batchId" in update]
-        self._count_dropped(updates)
+        self._count_rows(updates)
         last = updates[-1] if updates else {}
         details = _details(progress, last) | {
+            "state_rows_removed": str(self._removed),
             "run_id": processor.run.run_id,
             "model_version": processor.model.version,
         }
@@ -47,14 +49,18 @@ class StatusReporter:
         is_started = progress.batch_id is not None
         return Status(state="running" if is_started else "starting", **common)
 
-    def _count_dropped(self, updates: list[dict[str, Any]]) -> None:
-        """Add up what the watermark dropped: always 0, unless a partition lags by minutes."""
+    def _count_rows(self, updates: list[dict[str, Any]]) -> None:
+        """Add up what left the state as closed, and what the watermark dropped.
+
+        The second is always 0, unless a partition lags behind the other by minutes.
+        """
         for update in updates:
-            if update["batchId"] > self._seen_batch:
-                self._seen_batch = update["batchId"]
-                self._dropped += sum(
-                    operator["numRowsDroppedByWatermark"] for operator in update["stateOperators"]
-                )
+            if update["batchId"] <= self._seen_batch:
+                continue
+            self._seen_batch = update["batchId"]
+            for operator in update["stateOperators"]:
+                self._dropped += operator["numRowsDroppedByWatermark"]
+                self._removed += operator["numRowsRemoved"]
 
 
 def _details(progress: Progress, last: dict[str, Any]) -> dict[str, str]:

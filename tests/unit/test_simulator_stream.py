@@ -233,7 +233,7 @@ def test_a_retry_fails_until_it_completes(world: World) -> None:
 
 
 def test_the_stream_does_not_change_over_days(world: World) -> None:
-    """Three days at one payment per second: the shares of the first and last day agree."""
+    """Three days at 0.4 payments per second: the shares of the first and last day agree."""
     per_day = defaultdict(Counter)
     for row in live(world, START_MS, 0.4, FRAUD_RATE):
         day = (row.transaction["transaction_timestamp"] - START_MS) // 86_400_000

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from typing import Final
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge, ServiceUnavailable
+from werkzeug.exceptions import (
+    BadRequest,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+)
 
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -28,7 +34,24 @@ ALWAYS_SERVED: Final = frozenset({"api.livez", "api.readyz", "static"})
 """Endpoints that never wait for Cassandra, or not for long."""
 
 
-def register_guards(app: Flask, slots: threading.BoundedSemaphore) -> None:
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_HOST = re.compile(r"(?:([a-z0-9.-]+)|\[([a-f0-9:.]+)\])(?::\d{1,5})?", re.IGNORECASE)
+
+
+def is_trusted_host(header: str, own_host: str) -> bool:
+    """Tell whether the Host header names this machine, or the address that the server binds.
+
+    Any other name that resolves to this address (DNS rebinding) must not read the data.
+    Flask's TRUSTED_HOSTS cannot be used: Werkzeug 3.1.9 cuts trusted hosts at the first colon,
+    so that it never matches [::1].
+    """
+    match = _HOST.fullmatch(header)
+    name = (match.group(1) or match.group(2)).lower() if match else None
+    return name in LOOPBACK_HOSTS or name == own_host.lower()
+
+
+def register_guards(app: Flask, own_host: str, slots: threading.BoundedSemaphore) -> None:
     """Add the checks before and the headers after each request of ``app``.
 
     ``slots`` bounds the requests that may wait for Cassandra at once; beyond it they get 503.
@@ -38,6 +61,8 @@ def register_guards(app: Flask, slots: threading.BoundedSemaphore) -> None:
     def check_request() -> None:
         g.request_id = secrets.token_hex(8)
         g.holds_slot = False
+        if not is_trusted_host(request.headers.get("Host", ""), own_host):
+            raise BadRequest("this host name is not served here; use localhost")
         if (request.content_length or 0) > app.config["MAX_CONTENT_LENGTH"]:
             raise RequestEntityTooLarge
         if request.method not in ALLOWED_METHODS:

@@ -1,0 +1,108 @@
+"""Reading and writing the topics of a test's own Kafka."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import fastavro
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from pipeline.records import SCHEMA_JSON, WIRE_HEADER_BYTES, Transaction
+
+
+@dataclass(frozen=True)
+class Record:
+    """One Kafka record; ``headers`` as a dictionary of bytes."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+
+
+def _reader_schema() -> Any:
+    schema = json.loads(SCHEMA_JSON)
+    for field in schema["fields"]:  # plain longs: fastavro has no dates beyond the year 9999
+        if isinstance(field["type"], dict):
+            field["type"] = field["type"]["type"]
+    return fastavro.parse_schema(schema)
+
+
+READER_SCHEMA = _reader_schema()
+
+
+def decoded(value: bytes | None, schema_id: int) -> Transaction | None:
+    """Return the transaction in a record's value, or None if it cannot be decoded."""
+    if not value or value[:WIRE_HEADER_BYTES] != b"\x00" + schema_id.to_bytes(4, "big"):
+        return None
+    body = io.BytesIO(value[WIRE_HEADER_BYTES:])
+    try:
+        return fastavro.schemaless_reader(body, READER_SCHEMA, None)  # type: ignore[return-value]
+    except (EOFError, UnicodeDecodeError, ValueError, MemoryError, OverflowError, IndexError):
+        return None
+
+
+def end_offsets(servers: str, topic: str) -> dict[int, int]:
+    """Return {partition: the offset after its last record}."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "tests"})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition))[1]
+            for partition in partitions
+        }
+    finally:
+        consumer.close()
+
+
+def read_topic(servers: str, topic: str) -> list[Record]:
+    """Return all records that the topic holds now, by partition and offset."""
+    ends = end_offsets(servers, topic)
+    consumer = Consumer(
+        {"bootstrap.servers": servers, "group.id": "tests", "enable.auto.commit": False}
+    )
+    records: list[Record] = []
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+        while len(records) < sum(ends.values()):
+            messages = consumer.consume(10_000, timeout=30)
+            assert messages, f"{topic}: {len(records)} of {sum(ends.values())} records read"
+            records += [_record(message) for message in messages]
+    finally:
+        consumer.close()
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def publish(servers: str, topic: str, records: list[tuple[bytes, bytes | None, int]]) -> None:
+    """Publish (key, value, timestamp in ms) and wait until all are acknowledged."""
+    errors: list[Any] = []
+    producer = Producer(
+        {"bootstrap.servers": servers, "acks": "all", "partitioner": "murmur2_random"}
+    )
+    for key, value, timestamp_ms in records:
+        producer.produce(
+            topic,
+            key=key,
+            value=value,
+            timestamp=timestamp_ms,
+            on_delivery=lambda error, _: errors.append(error) if error else None,
+        )
+    assert producer.flush(60) == 0
+    assert errors == []
+
+
+def _record(message: Any) -> Record:
+    assert message.error() is None, message.error()
+    return Record(
+        partition=message.partition(),
+        offset=message.offset(),
+        timestamp_ms=message.timestamp()[1],
+        key=message.key(),
+        value=message.value(),
+        headers=dict(message.headers() or []),
+    )

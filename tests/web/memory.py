@@ -1,0 +1,190 @@
+"""A repository in memory, and rows with sensible values for it."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dashboard.repository import Position, Row, Unavailable
+from dashboard.times import HOUR, MINUTE, floor_hour, floor_minute, to_ms
+
+NOW = dt.datetime(2026, 3, 14, 15, 9, 26, 535000, tzinfo=dt.UTC)
+THIS_MINUTE = floor_minute(NOW)
+
+
+def alert_row(
+    window_start: dt.datetime = THIS_MINUTE, sender: str = "ACC-1", **values: Any
+) -> dict[str, Any]:
+    encoded = base64.urlsafe_b64encode(sender.encode()).decode().rstrip("=")
+    return {
+        "hour": floor_hour(window_start),
+        "window_start": window_start,
+        "window_end": window_start + MINUTE,
+        "sender_account": sender,
+        "alert_id": f"{to_ms(window_start)}-{encoded}",
+        "score": 2.5,
+        "threshold": 1.0,
+        "severity": "high",
+        "reason": "3 new receivers in a minute, usually 1",
+        "features": {"receiver_spread": 2.0, "amount_surprise": 1.5},
+        "usual": {"max_amount": 40.0, "distinct_receivers": 1.0},
+        "contributions": {"receiver_spread": 0.64, "amount_surprise": 0.36},
+        "transaction_id": "7f2c1c1e-3b5e-4f0a-9a53-0d8a1f6d2b11",
+        "transaction_amount": 720.5,
+        "receiver_account": "ACC-9",
+        "transaction_type": "transfer",
+        "transaction_status": "completed",
+        "transaction_count": 3,
+        "total_amount": 900.25,
+        "failed_count": 0,
+        "max_amount": 720.5,
+        "distinct_receivers": 3.0,
+        "model_version": "m1",
+        "run_id": "run-1",
+        "batch_id": 7,
+        "event_time": window_start,
+        "kafka_partition": 1,
+        "kafka_offset": 4711,
+        "kafka_timestamp": window_start,
+        "scored_at": window_start + dt.timedelta(seconds=1),
+        **values,
+    }
+
+
+def metrics_row(window_start: dt.datetime, **values: Any) -> dict[str, Any]:
+    columns = dict.fromkeys(
+        f"rejected_{reason}"
+        for reason in (
+            "undecodable",
+            "invalid_transaction_id",
+            "invalid_account",
+            "same_account",
+            "invalid_amount",
+            "unknown_type",
+            "unknown_status",
+            "future",
+            "too_old",
+        )
+    )
+    return {
+        "hour": floor_hour(window_start),
+        "window_start": window_start,
+        "transaction_count": 1200,
+        "total_amount": 60_000.0,
+        "failed_count": 40,
+        "late_count": None,
+        **columns,
+        "alert_count": 6,
+        "flagged_amount": 900.0,
+        "latency_p50_ms": 400.0,
+        "latency_p95_ms": 900.0,
+        "latency_p99_ms": 1200.0,
+        **values,
+    }
+
+
+def status_row(component: str, **values: Any) -> dict[str, Any]:
+    return {
+        "component": component,
+        "state": "running",
+        "since": NOW - HOUR,
+        "heartbeat": NOW - dt.timedelta(seconds=1),
+        "rate": 20.0,
+        "lag_messages": 0,
+        "lag_seconds": 0.5,
+        "error": None,
+        "details": {},
+        **values,
+    }
+
+
+def detection_row(**values: Any) -> dict[str, Any]:
+    watermark = (NOW - 2 * MINUTE - dt.timedelta(seconds=2)).isoformat()
+    details = {"watermark": watermark, **values.pop("details", {})}
+    return status_row("detection", details=details, **values)
+
+
+class InMemoryRepository:
+    """Answers from lists; ``outage`` set: every read raises it."""
+
+    def __init__(self) -> None:
+        self.status_rows: list[Row] = []
+        self.metrics_rows: list[Row] = []
+        self.alert_rows: list[Row] = []
+        self.transaction_rows: list[Row] = []
+        self.outage: Exception | None = None
+        self.reads: list[str] = []
+
+    def fail(self) -> None:
+        self.outage = Unavailable("Cassandra does not answer (NoHostAvailable)")
+
+    def _note(self, read: str) -> None:
+        self.reads.append(read)
+        if self.outage is not None:
+            raise self.outage
+
+    def statuses(self) -> Sequence[Row]:
+        self._note("statuses")
+        return self.status_rows
+
+    def metrics(self, hours: Sequence[dt.datetime]) -> Mapping[dt.datetime, Sequence[Row]]:
+        self._note("metrics")
+        return {hour: [row for row in self.metrics_rows if row["hour"] == hour] for hour in hours}
+
+    def alerts(
+        self, hours: Sequence[dt.datetime], after: Position | None, limit: int
+    ) -> Mapping[dt.datetime, Sequence[Row]]:
+        self._note("alerts")
+        return {
+            hour: [
+                row
+                for row in self._newest_first()
+                if row["hour"] == hour and (after is None or _is_after(row, after))
+            ][:limit]
+            for hour in hours
+        }
+
+    def account_alerts(
+        self, sender_account: str, before: dt.datetime | None, limit: int
+    ) -> Sequence[Row]:
+        self._note("account_alerts")
+        return [
+            row
+            for row in self._newest_first()
+            if row["sender_account"] == sender_account
+            and (before is None or row["window_start"] < before)
+        ][:limit]
+
+    def alert(self, window_start: dt.datetime, sender_account: str) -> Row | None:
+        self._note("alert")
+        key = (window_start, sender_account)
+        rows = (r for r in self.alert_rows if (r["window_start"], r["sender_account"]) == key)
+        return next(rows, None)
+
+    def transaction(self, transaction_id: str) -> Row | None:
+        self._note("transaction")
+        rows = (row for row in self.transaction_rows if row["transaction_id"] == transaction_id)
+        return next(rows, None)
+
+    def account_transactions(
+        self, account: str, days: Sequence[dt.date], limit: int
+    ) -> Sequence[Row]:
+        self._note("account_transactions")
+        return [
+            row
+            for row in self.transaction_rows
+            if account in (row["sender_account"], row["receiver_account"])
+        ]
+
+    def _newest_first(self) -> list[Row]:
+        return sorted(
+            self.alert_rows, key=lambda row: (-to_ms(row["window_start"]), row["sender_account"])
+        )
+
+
+def _is_after(row: Row, position: Position) -> bool:
+    if row["window_start"] != position.window_start:
+        return bool(row["window_start"] < position.window_start)
+    return position.sender_account is not None and row["sender_account"] > position.sender_account
