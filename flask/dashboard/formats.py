@@ -20,7 +20,7 @@ FEATURES: Final = {
     "total_amount": "Total amount",
     "amount": "Amount",
     "transaction_count": "Transactions",
-    "distinct_receivers": "Receivers",
+    "distinct_receivers": "Receivers in this minute",
 }
 
 

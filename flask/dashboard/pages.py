@@ -28,6 +28,8 @@ from dashboard.times import age_s, parse_iso, to_ms
 RANGES: Final = ((15, "15 min"), (60, "1 h"), (360, "6 h"), (1440, "24 h"))
 FEED_ROWS: Final = 12
 ACCOUNT_ALERTS: Final = 50
+MEASURES: Final = {"receiver_spread": "distinct_receivers", "amount_surprise": "max_amount"}
+"""Usual values bear the name of their feature, but are in the unit of what it is made of."""
 
 
 def blueprint(service: Service, currency: str) -> Blueprint:
@@ -82,7 +84,7 @@ def blueprint(service: Service, currency: str) -> Blueprint:
             filters=request.args,
             is_filtered=any(request.args.get(name) for name in FILTERS),
             next_cursor=encode_cursor(page.next_after),
-            kept={name: value for name in FILTERS if (value := request.args.get(name))},
+            kept={name: value for name in (*FILTERS, "limit") if (value := request.args.get(name))},
         )
 
     @routes.get("/alerts/<alert_id>")
@@ -129,7 +131,7 @@ def blueprint(service: Service, currency: str) -> Blueprint:
     return routes
 
 
-FILTERS: Final = ("severity", "min_score", "account", "since", "limit")
+FILTERS: Final = ("severity", "min_score", "account", "since")
 
 
 def alert_path(row: Row) -> str:
@@ -155,9 +157,9 @@ def _shares(alert: Row) -> list[tuple[str, float]]:
 
 def _comparison(alert: Row) -> list[tuple[str, float | None, float | None]]:
     """Return (what, this time, usually) of everything that has a usual value."""
-    features = alert["features"] or {}
     usual = alert["usual"] or {}
-    return [(name, alert.get(name, features.get(name)), usual[name]) for name in sorted(usual)]
+    measures = [(MEASURES.get(name, name), usual[name]) for name in sorted(usual)]
+    return [(measure, alert.get(measure), value) for measure, value in measures]
 
 
 def _tiles(summary: dict[str, Any], currency: str) -> list[dict[str, Any]]:
@@ -230,7 +232,7 @@ def _tiles(summary: dict[str, Any], currency: str) -> list[dict[str, Any]]:
             "Latency p95",
             formats.duration_ms(latency["p95"]),
             "",
-            f"p50 {p50} · p99 {p99} ms",
+            f"p50 {p50} · p99 {p99}",
             spark("latency_p95_ms"),
             "From Kafka to a readable alert, newest minute",
         ),

@@ -29,7 +29,7 @@ def alert_row(
         "severity": "high",
         "reason": "3 new receivers in a minute, usually 1",
         "features": {"receiver_spread": 2.0, "amount_surprise": 1.5},
-        "usual": {"max_amount": 40.0, "distinct_receivers": 1.0},
+        "usual": {"amount_surprise": 40.25, "receiver_spread": 1.0, "failed_count": 0.0},
         "contributions": {"receiver_spread": 0.64, "amount_surprise": 0.36},
         "transaction_id": "7f2c1c1e-3b5e-4f0a-9a53-0d8a1f6d2b11",
         "transaction_amount": 720.5,

@@ -131,7 +131,7 @@
     showTile("flagged_amount", number(data.flagged_amount),
       `of ${number(data.amount)} ${currency}`, column("flagged_amount"));
     showTile("latency", durationMs(latency.p95),
-      `p50 ${number(latency.p50)} · p99 ${number(latency.p99)} ms`, column("latency_p95_ms"));
+      `p50 ${number(latency.p50)} · p99 ${number(latency.p99)}`, column("latency_p95_ms"));
     showTile("lag", number(data.lag.messages), `${compact(data.lag.seconds)} s behind`);
   };
 
@@ -154,7 +154,7 @@
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { sync: { key: "minute" }, y: false, drag: { x: false, y: false } },
       legend: { show: false },
-      scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.12, 1)] } },
+      scales: { x: { range: (_, low, high) => [low - 30, high + 30] }, y: { range: (_, low, high) => [0, Math.max(high * 1.12, 1)] } },
       series: [
         {},
         {

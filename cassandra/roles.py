@@ -1,0 +1,113 @@
+"""Brings Cassandra's roles, tables and permissions to their state: ``python cassandra/roles.py``.
+
+For a Cassandra with logins. The role that it runs as (``cassandra.username``) becomes the only
+superuser, the default role ``cassandra`` is disabled, and each service gets a role that can do what
+the service does and nothing else. Safe to run again and at any time: a permission that is not
+listed here is taken away, a password that has changed is set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cassandra import AuthenticationFailed
+from cassandra.cluster import NoHostAvailable
+
+import migrate
+from pipeline.database import cluster
+from pipeline.logs import run_service
+from pipeline.names import KEYSPACE
+from pipeline.settings import CassandraConfig, Secret, load_settings
+
+PASSWORDS = Path("/run/passwords")
+"""Holds a folder for each service's role with its file ``password`` (see passwords.py)."""
+
+DEFAULT_ROLE: Final = "cassandra"
+"""The superuser of an empty Cassandra; its password is its name, and known to everybody."""
+
+READ_ALL: Final = ("SELECT", f"KEYSPACE {KEYSPACE}")
+
+
+def _modify(*tables: str) -> list[tuple[str, str]]:
+    return [("MODIFY", f"TABLE {KEYSPACE}.{table}") for table in tables]
+
+
+PERMISSIONS: Final[Mapping[str, list[tuple[str, str]]]] = {
+    "connect": _modify("transactions", "transactions_by_account", "transactions_by_receiver"),
+    "spark": [
+        READ_ALL,
+        *_modify(
+            "fraud_alerts", "fraud_alerts_by_account", "metrics", "batches", "pipeline_status"
+        ),
+    ],
+    "dashboard": [READ_ALL],
+    "producer": _modify("pipeline_status"),
+    "watcher": _modify("pipeline_status"),
+}
+"""{role of a service: what it may do}, each as (permission, resource)."""
+
+logger = logging.getLogger("roles")
+
+
+def role_statements(role: str, password: str) -> list[str]:
+    """Return what makes a role that can log in with ``password``, whether or not it exists."""
+    return [
+        f"CREATE ROLE IF NOT EXISTS {role} WITH LOGIN = true",
+        f"ALTER ROLE {role} WITH LOGIN = true AND SUPERUSER = false AND PASSWORD = '{password}'",
+    ]
+
+
+def permission_changes(role: str, granted: Iterable[tuple[str, str]]) -> list[str]:
+    """Return what turns the permissions that a role has now into those of ``PERMISSIONS``."""
+    wanted, present = set(PERMISSIONS[role]), set(granted)
+    revoked = [f"REVOKE {what} ON {where} FROM {role}" for what, where in present - wanted]
+    added = [f"GRANT {what} ON {where} TO {role}" for what, where in wanted - present]
+    return sorted(revoked) + sorted(added)
+
+
+def granted_permissions(session: Any, role: str) -> list[tuple[str, str]]:
+    """Return what a role may do now, in the form of ``PERMISSIONS``."""
+    rows = session.execute(f"LIST ALL PERMISSIONS OF {role}")
+    return [(row.permission, _resource(row.resource)) for row in rows]
+
+
+def _resource(shown: str) -> str:
+    """Turn ``<table fraud.metrics>``, as LIST shows it, into ``TABLE fraud.metrics``."""
+    kind, _, name = shown.strip("<>").partition(" ")
+    return f"{kind.upper()} {name}"
+
+
+def become_superuser(config: CassandraConfig) -> None:
+    """Make the role of ``config`` if nobody has; does nothing once it can log in."""
+    default = dataclasses.replace(config, username=DEFAULT_ROLE, password=Secret(DEFAULT_ROLE))
+    if not _can_log_in(default):
+        return
+    handle, session = migrate.connect(default)
+    try:
+        session.execute(f"CREATE ROLE IF NOT EXISTS {config.username} WITH LOGIN = true")
+        session.execute(
+            f"ALTER ROLE {config.username} WITH LOGIN = true AND SUPERUSER = true"
+            f" AND PASSWORD = '{config.password}'"
+        )
+        logger.info("role %s is the superuser", config.username)
+    finally:
+        handle.shutdown()
+
+
+def _can_log_in(config: CassandraConfig) -> bool:
+    handle = cluster(config, request_timeout_s=migrate.REQUEST_TIMEOUT_S)
+    try:
+        handle.connect()
+    except NoHostAvailable as error:
+        if any(isinstance(cause, AuthenticationFailed) for cause in error.errors.values()):
+            return False
+        raise
+    finally:
+        handle.shutdown()
+    return True
