@@ -12,15 +12,17 @@ import dataclasses
 import logging
 import secrets
 import sys
+import threading
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cassandra import AuthenticationFailed
+import migrate
 from cassandra.cluster import NoHostAvailable
 
-import migrate
 from pipeline.database import cluster
+from pipeline.errors import PipelineError
 from pipeline.logs import run_service
 from pipeline.names import KEYSPACE
 from pipeline.settings import CassandraConfig, Secret, load_settings
@@ -58,7 +60,7 @@ logger = logging.getLogger("roles")
 def role_statements(role: str, password: str) -> list[str]:
     """Return what makes a role that can log in with ``password``, whether or not it exists."""
     return [
-        f"CREATE ROLE IF NOT EXISTS {role} WITH LOGIN = true",
+        f"CREATE ROLE IF NOT EXISTS {role}",
         f"ALTER ROLE {role} WITH LOGIN = true AND SUPERUSER = false AND PASSWORD = '{password}'",
     ]
 
@@ -84,30 +86,86 @@ def _resource(shown: str) -> str:
 
 
 def become_superuser(config: CassandraConfig) -> None:
-    """Make the role of ``config`` if nobody has; does nothing once it can log in."""
+    """Wait until the role of ``config`` can log in; in an empty Cassandra, make it superuser.
+
+    Raises ``PipelineError`` if neither it nor the default role can within ``migrate.WAIT_S``.
+    """
     default = dataclasses.replace(config, username=DEFAULT_ROLE, password=Secret(DEFAULT_ROLE))
-    if not _can_log_in(default):
-        return
-    handle, session = migrate.connect(default)
-    try:
-        session.execute(f"CREATE ROLE IF NOT EXISTS {config.username} WITH LOGIN = true")
-        session.execute(
-            f"ALTER ROLE {config.username} WITH LOGIN = true AND SUPERUSER = true"
-            f" AND PASSWORD = '{config.password}'"
-        )
-        logger.info("role %s is the superuser", config.username)
-    finally:
-        handle.shutdown()
+    deadline = time.monotonic() + migrate.WAIT_S
+    pause = threading.Event()
+    while not _can_log_in(config):
+        if _can_log_in(default):
+            _make_superuser(default, config)
+            return
+        if time.monotonic() > deadline:
+            raise PipelineError(
+                f"Cassandra at {config.contact_points}:{config.port} does not answer, or lets in"
+                f" neither {config.username} nor {DEFAULT_ROLE}: is the password"
+                " (cassandra.password) the one that its data was made with?"
+            )
+        pause.wait(migrate.RETRY_S)
 
 
 def _can_log_in(config: CassandraConfig) -> bool:
     handle = cluster(config, request_timeout_s=migrate.REQUEST_TIMEOUT_S)
     try:
         handle.connect()
-    except NoHostAvailable as error:
-        if any(isinstance(cause, AuthenticationFailed) for cause in error.errors.values()):
-            return False
-        raise
+    except NoHostAvailable:
+        return False
     finally:
         handle.shutdown()
     return True
+
+
+def _make_superuser(default: CassandraConfig, config: CassandraConfig) -> None:
+    handle, session = migrate.connect(default)
+    try:
+        session.execute(f"CREATE ROLE IF NOT EXISTS {config.username}")
+        session.execute(
+            f"ALTER ROLE {config.username} WITH LOGIN = true AND SUPERUSER = true"
+            f" AND PASSWORD = '{config.password}'"
+        )
+        logger.info("role %s is the superuser now", config.username)
+    finally:
+        handle.shutdown()
+
+
+def disable_default_role(session: Any) -> None:
+    """Take login and rights from the role whose password everybody knows."""
+    session.execute(
+        f"ALTER ROLE {DEFAULT_ROLE} WITH LOGIN = false AND SUPERUSER = false"
+        f" AND PASSWORD = '{secrets.token_urlsafe()}'"
+    )
+
+
+def bring_up_to_date(session: Any, passwords: Mapping[str, str]) -> None:
+    """Make every role of ``PERMISSIONS`` with its password, and set what it may do."""
+    for role in PERMISSIONS:
+        for statement in role_statements(role, passwords[role]):
+            session.execute(statement)
+        changes = permission_changes(role, granted_permissions(session, role))
+        for change in changes:
+            logger.info("%s", change)
+            session.execute(change)
+
+
+def main() -> int:
+    """Bring logins, tables and permissions up to date."""
+    config = load_settings().cassandra
+    passwords = {
+        role: (PASSWORDS / role / "password").read_text(encoding="ascii") for role in PERMISSIONS
+    }
+    become_superuser(config)
+    migrate.main()
+    handle, session = migrate.connect(config)
+    try:
+        disable_default_role(session)
+        bring_up_to_date(session, passwords)
+    finally:
+        handle.shutdown()
+    logger.info("roles are up to date: %s", ", ".join(PERMISSIONS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(main))
