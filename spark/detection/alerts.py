@@ -138,7 +138,7 @@ def reason(evaluation: Mapping[Any, Any]) -> str:
         "amount_surprise": (
             f"{_times(evaluation['max_amount'] / evaluation['usual_amount'])} the usual amount"
         ),
-        "failed_count": f"{evaluation['failed_count']} failed in a minute",
+        "failed_count": f"{_payments(evaluation['failed_count'])} failed in a minute",
     }
     by_share = sorted(FEATURE_NAMES, key=lambda name: -evaluation[f"share_{name}"])
     named = [
@@ -148,6 +148,10 @@ def reason(evaluation: Mapping[Any, Any]) -> str:
     ]
     sentence = "; ".join(named) or parts[by_share[0]]
     return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _payments(count: int) -> str:
+    return "1 payment" if count == 1 else f"{count} payments"
 
 
 def _times(ratio: float) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import fastavro
 import pytest
 import requests
 
+from detection.registry import fetch_schemas
 from pipeline.names import DETECTION, TRANSACTIONS_SUBJECT, TRANSACTIONS_TOPIC
-from pipeline.records import encode
+from pipeline.records import MAGIC_BYTE, SCHEMA_JSON, encode
 from tests.support.corpus import CORPUS, transaction
 from tests.support.kafka import Record, end_offsets, publish, read_topic
 from tests.support.pipeline import LocalPipeline, environment, running_pipeline
@@ -24,6 +29,8 @@ ACCOUNTS, RATE, MINUTES = 1000, 20, 3.5
 KILL_AFTER = 600
 """Live transactions to have been scored when the detection job is killed."""
 TWICE = 20
+NEWER = 5
+"""Transactions published twice, and with a schema that is registered while the job runs."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,8 @@ class Played:
 
     pipeline: LocalPipeline
     file: Path
-    schema_id: int
+    schemas: Mapping[int, str]
     started_ms: int
-    live_ms: int
     records: list[Record]
 
 
@@ -52,7 +58,6 @@ def played(pipeline: LocalPipeline, tmp_path_factory: pytest.TempPathFactory) ->
     options = f"--accounts {ACCOUNTS} --rate {RATE} --minutes {MINUTES} --seed 11 --out {file}"
     export = pipeline.python("-m", "simulator", "export", *options.split())
     assert export.wait(120) == 0
-    schema_id = schema_id_of(pipeline)
     started_ms = now_ms()
     player = pipeline.python("-m", "simulator", "play", str(file))
     history = ACCOUNTS * pipeline.settings.simulator.history_per_account
@@ -62,33 +67,48 @@ def played(pipeline: LocalPipeline, tmp_path_factory: pytest.TempPathFactory) ->
             60,
             "the history is published",
         )
-        live_ms = now_ms()
-        publish_hostile(pipeline, schema_id)
+        publish_hostile(pipeline)
         kill_detection(pipeline)
+        publish_with_newer_schema(pipeline)
         assert player.wait(60 * MINUTES + 60) == 0
     finally:
         player.kill()
     records = read_topic(pipeline.servers, TRANSACTIONS_TOPIC)
     pipeline.wait_drained(len(records), timeout_s=120)
-    return Played(pipeline, file, schema_id, started_ms, live_ms, records)
+    schemas = fetch_schemas(pipeline.settings.registry.url)
+    return Played(pipeline, file, schemas, started_ms, records)
 
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def schema_id_of(pipeline: LocalPipeline) -> int:
-    url = f"{pipeline.settings.registry.url}/subjects/{TRANSACTIONS_SUBJECT}/versions/latest"
-    return int(requests.get(url, timeout=10).json()["id"])
-
-
-def publish_hostile(pipeline: LocalPipeline, schema_id: int) -> None:
+def publish_hostile(pipeline: LocalPipeline) -> None:
     """Publish the corpus, and some good transactions twice."""
     now = now_ms()
+    (schema_id,) = fetch_schemas(pipeline.settings.registry.url)
     records = [(case.name.encode(), case.value(schema_id, now), now) for case in CORPUS]
     good = [transaction(f"twice-{number}", now) for number in range(TWICE)]
     twice = [(item["sender_account"].encode(), encode(item, schema_id), now) for item in good]
     publish(pipeline.servers, TRANSACTIONS_TOPIC, [*records, *twice, *twice])
+
+
+def publish_with_newer_schema(pipeline: LocalPipeline) -> None:
+    """Register the next version of the schema, with an optional field, and publish with it."""
+    schema = json.loads(SCHEMA_JSON)
+    schema["fields"].append({"name": "channel", "type": ["null", "string"], "default": None})
+    url = f"{pipeline.settings.registry.url}/subjects/{TRANSACTIONS_SUBJECT}/versions"
+    answer = requests.post(url, json={"schema": json.dumps(schema)}, timeout=10)
+    answer.raise_for_status()
+    now = now_ms()
+    records = []
+    for number in range(NEWER):
+        body = io.BytesIO()
+        record = transaction(f"newer-{number}", now) | {"channel": "app"}
+        fastavro.schemaless_writer(body, fastavro.parse_schema(schema), record)
+        header = struct.pack(">bI", MAGIC_BYTE, answer.json()["id"])
+        records.append((f"newer-{number}".encode(), header + body.getvalue(), now))
+    publish(pipeline.servers, TRANSACTIONS_TOPIC, records)
 
 
 def kill_detection(pipeline: LocalPipeline) -> None:

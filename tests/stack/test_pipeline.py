@@ -21,7 +21,7 @@ from pipeline.names import (
     TRANSACTIONS_TOPIC,
 )
 from pipeline.records import Transaction, dead_letter_reason, is_late, rejection
-from tests.stack.conftest import TWICE, Played
+from tests.stack.conftest import NEWER, TWICE, Played
 from tests.support.corpus import CORPUS, VALID
 from tests.support.kafka import Record, decoded, read_topic
 from tests.support.recompute import recompute_alerts
@@ -37,7 +37,7 @@ def decisions(played: Played) -> list[tuple[Record, Transaction | None, str]]:
     seen: set[str] = set()
     found = []
     for record in played.records:
-        content = decoded(record.value, played.schema_id)
+        content = decoded(record.value, played.schemas)
         verdict = rejection(content, record.timestamp_ms)
         if verdict is None:
             assert content is not None
@@ -74,6 +74,18 @@ def test_every_row_of_the_file_was_published(
 ) -> None:
     file = pd.read_parquet(played.file)
     assert set(file["transaction_id"]) <= valid_ids(decisions)
+
+
+def test_records_of_a_schema_that_is_registered_meanwhile_are_scored(
+    played: Played, decisions: list[tuple[Record, Transaction | None, str]]
+) -> None:
+    newer = max(played.schemas)
+    verdicts = [
+        verdict
+        for record, _, verdict in decisions
+        if record.value and record.value[1:5] == newer.to_bytes(4, "big")
+    ]
+    assert verdicts == ["scored"] * NEWER
 
 
 def test_stored_values_are_the_published_ones(
@@ -177,7 +189,7 @@ def test_batches_cover_every_offset_once(played: Played) -> None:
 
 
 def test_alerts_equal_a_recomputation_from_the_topic(played: Played, spark: SparkSession) -> None:
-    expected = recompute_alerts(spark, played.pipeline, played.schema_id)
+    expected = recompute_alerts(spark, played.pipeline, played.schemas)
     stored = {
         (row.sender_account, milliseconds(row.window_start)): row
         for row in played.pipeline.rows("SELECT * FROM fraud_alerts")

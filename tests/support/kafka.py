@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.records import SCHEMA_JSON, WIRE_HEADER_BYTES, Transaction
+from pipeline.records import MAGIC_BYTE, SCHEMA_JSON, WIRE_HEADER_BYTES, Transaction
 
 
 @dataclass(frozen=True)
@@ -25,24 +27,32 @@ class Record:
     headers: dict[str, bytes]
 
 
-def _reader_schema() -> Any:
-    schema = json.loads(SCHEMA_JSON)
-    for field in schema["fields"]:  # plain longs: fastavro has no dates beyond the year 9999
+@functools.cache
+def _parsed(schema_json: str) -> Any:
+    """Parse a schema with plain longs: fastavro has no dates beyond the year 9999."""
+    schema = json.loads(schema_json)
+    for field in schema["fields"]:
         if isinstance(field["type"], dict):
             field["type"] = field["type"]["type"]
     return fastavro.parse_schema(schema)
 
 
-READER_SCHEMA = _reader_schema()
+READER_SCHEMA = _parsed(SCHEMA_JSON)
 
 
-def decoded(value: bytes | None, schema_id: int) -> Transaction | None:
-    """Return the transaction in a record's value, or None if it cannot be decoded."""
-    if not value or value[:WIRE_HEADER_BYTES] != b"\x00" + schema_id.to_bytes(4, "big"):
+def decoded(value: bytes | None, schemas: Mapping[int, str]) -> Transaction | None:
+    """Return the transaction in a record's value, or None if it cannot be decoded.
+
+    ``schemas`` are the writers' schemas (JSON) by id.
+    """
+    if not value or len(value) < WIRE_HEADER_BYTES or value[0] != MAGIC_BYTE:
+        return None
+    writer = schemas.get(int.from_bytes(value[1:WIRE_HEADER_BYTES], "big"))
+    if writer is None:
         return None
     body = io.BytesIO(value[WIRE_HEADER_BYTES:])
     try:
-        return fastavro.schemaless_reader(body, READER_SCHEMA, None)  # type: ignore[return-value]
+        return fastavro.schemaless_reader(body, _parsed(writer), READER_SCHEMA)  # type: ignore[return-value]
     except (EOFError, UnicodeDecodeError, ValueError, MemoryError, OverflowError, IndexError):
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -10,13 +12,12 @@ from detection.model import current_version, load_model
 from detection.validate import LATE, SCORED, VERDICTS, validate
 from detection.views import aggregate_batches, explode_views
 from pipeline.names import TRANSACTIONS_TOPIC
-from pipeline.records import SCHEMA_JSON
 from pipeline.settings import PROJECT_ROOT
 from tests.support.pipeline import LocalPipeline
 
 
 def recompute_alerts(
-    spark: SparkSession, pipeline: LocalPipeline, schema_id: int
+    spark: SparkSession, pipeline: LocalPipeline, schemas: Mapping[int, str]
 ) -> dict[tuple[str, int], tuple[float, int]]:
     """Return {(sender, window start in ms): (score, batch id)} of all that must be alerts.
 
@@ -30,7 +31,7 @@ def recompute_alerts(
         .option("subscribe", TRANSACTIONS_TOPIC)
         .load()
     )
-    validated = validate(decode(records, {schema_id: SCHEMA_JSON}), scoring.allowed_lateness_s)
+    validated = validate(decode(records, schemas), scoring.allowed_lateness_s)
     valid = [VERDICTS.index(SCORED), VERDICTS.index(LATE)]
     first_of_id = (
         validated.where(F.col("verdict").isin(valid))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.records import REASONS, dead_letter_reason, encode, is_late, rejection
+from pipeline.records import REASONS, SCHEMA_JSON, dead_letter_reason, encode, is_late, rejection
 from tests.support.corpus import CORPUS, VALID, Case, transaction
 from tests.support.kafka import decoded
 
@@ -13,7 +13,7 @@ ARRIVAL_MS = 1_772_366_400_000
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case.name)
 def test_the_corpus_gets_its_verdicts(case: Case) -> None:
-    verdict = rejection(decoded(case.value(7, ARRIVAL_MS), 7), ARRIVAL_MS)
+    verdict = rejection(decoded(case.value(7, ARRIVAL_MS), {7: SCHEMA_JSON}), ARRIVAL_MS)
     assert (verdict or VALID) == case.verdict
 
 
