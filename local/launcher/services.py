@@ -286,7 +286,8 @@ class _Builder:
             "SPARK_LOCAL_IP": "127.0.0.1",
             "JAVA_HOME": str(self._java.parent.parent),
         }
-        return self.python("detection", ["-m", "detection.job"], "spark", "topics schema", spark)
+        # Spark starts while Cassandra does; the job waits for the tables itself.
+        return self.python("detection", ["-m", "detection.job"], "spark", "topics", spark)
 
     def dashboard(self) -> Service:
         config = self._settings.dashboard

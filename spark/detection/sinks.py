@@ -8,6 +8,7 @@ import json
 import logging
 import random
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,10 +33,13 @@ from pipeline.settings import CassandraConfig
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 8
-FIRST_PAUSE_S = 0.25
-"""Attempts of a write and the first pause between them, doubled each time and jittered: about
-30 s together. After that the job ends, and its supervisor starts it again from the checkpoint."""
+START_PATIENCE_S = 180.0
+"""How long the start waits for Kafka's topic and Cassandra's tables: services start in any order."""
+PATIENCE_S = 30.0
+"""How long a running job tries again. After that it ends, and its supervisor starts it from the
+checkpoint."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
+"""Pauses between attempts, doubled each time and jittered."""
 CONCURRENT_WRITES = 64
 """Writes in flight; one Cassandra node answers a few dozen at once without queueing."""
 OUTAGES = (NoHostAvailable, DriverException, KafkaException)
@@ -72,14 +76,14 @@ class RecordedBatch:
 
 
 def wait_for_topic(bootstrap_servers: str, topic: str) -> None:
-    """Wait until Kafka has the topic; ``SinkError`` after about half a minute."""
+    """Wait until Kafka has the topic; ``SinkError`` after ``START_PATIENCE_S``."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
 
     def look() -> None:
         if topic not in admin.list_topics(timeout=5.0).topics:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
 
-    _retried(look, f"look for the topic {topic}")
+    _retried(look, f"look for the topic {topic}", START_PATIENCE_S)
 
 
 class AlertStore:
@@ -87,7 +91,7 @@ class AlertStore:
 
     def __init__(self, config: CassandraConfig) -> None:
         self._cluster = cluster(config)
-        self._session = _retried(lambda: self._cluster.connect(KEYSPACE), "connect to Cassandra")
+        self._session = _retried(self._connect, "look for Cassandra's tables", START_PATIENCE_S)
         self._insert_alert = [
             self._prepare(_insert(table, ALERT_COLUMNS))
             for table in ("fraud_alerts", "fraud_alerts_by_account")
@@ -108,6 +112,12 @@ class AlertStore:
     def close(self) -> None:
         """Close the connections."""
         self._cluster.shutdown()
+
+    def _connect(self) -> Any:
+        """Connect once the migration is done: the last table of the schema is there."""
+        session = self._cluster.connect(KEYSPACE)
+        session.prepare("SELECT component FROM pipeline_status")
+        return session
 
     def last_batch(self, run_id: str) -> RecordedBatch | None:
         """Return the run's last recorded batch, or None if it has none."""
@@ -322,16 +332,16 @@ def _json_time(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _retried(call: Callable[[], Result], what: str) -> Result:
-    """Call until it succeeds, at most ``ATTEMPTS`` times; then raise ``SinkError``."""
+def _retried(call: Callable[[], Result], what: str, patience_s: float = PATIENCE_S) -> Result:
+    """Call until it succeeds, for ``patience_s`` at most; then raise ``SinkError``."""
+    deadline = time.monotonic() + patience_s
     pause_s = FIRST_PAUSE_S
-    for attempt in range(1, ATTEMPTS + 1):
+    while True:
         try:
             return call()
         except OUTAGES as error:
-            if attempt == ATTEMPTS:
-                raise SinkError(f"{what}: failed {ATTEMPTS} times: {error}") from error
-            logger.warning("%s: attempt %d failed (%s)", what, attempt, error)
+            if time.monotonic() > deadline:
+                raise SinkError(f"{what}: failed for {patience_s:.0f} s: {error}") from error
+            logger.warning("%s failed (%s), trying again", what, error)
         threading.Event().wait(pause_s * random.uniform(0.5, 1.5))
-        pause_s *= 2
-    raise AssertionError("unreachable")
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
