@@ -48,10 +48,32 @@ stop: ## End it from another terminal
 status: ## One line per service
 	@$(launcher) status
 
+##@ Containers
+
+# docker-compose 1.29, or else the plugin.
+compose = $(shell command -v docker-compose || echo docker compose)
+
+.PHONY: up
+up: ## The same in containers; returns at once, dashboard on http://localhost:5000
+	@$(call export_if,RATE,FRAUD__SIMULATOR__RATE_PER_S) \
+	$(call export_if,ACCOUNTS,FRAUD__SIMULATOR__ACCOUNTS) $(compose) up -d --build
+
+.PHONY: down
+down: ## Remove the containers; data stay in volumes (docker-compose down -v: delete them)
+	@$(compose) down
+
+.PHONY: logs
+logs: ## Follow the logs of the containers
+	@$(compose) logs -f --tail 50
+
+.PHONY: ps
+ps: ## State of each container
+	@$(compose) ps
+
 ##@ Test
 
 .PHONY: test
-test: lint types test-unit test-java test-contract test-spark test-web test-stack ## Everything that CI runs, in this order
+test: lint types test-unit test-java test-contract test-spark test-web test-stack test-compose ## Everything that CI runs, in this order
 
 .PHONY: lint
 lint: setup-tests ## Check style; changes nothing
@@ -61,7 +83,7 @@ lint: setup-tests ## Check style; changes nothing
 .PHONY: types
 types: setup-tests ## Check types (strict)
 	.venv/bin/mypy
-	.venv/bin/mypy cassandra/migrate.py
+	MYPYPATH=cassandra .venv/bin/mypy cassandra/migrate.py cassandra/passwords.py cassandra/roles.py
 
 .PHONY: test-unit test-contract test-spark test-web test-stack
 test-unit: setup-tests ## Pure functions
@@ -71,6 +93,10 @@ test-web: setup-tests ## The dashboard
 test-stack: setup-tests ## Real servers, real faults
 test-unit test-contract test-spark test-web test-stack: test-%:
 	$(pytest) tests/$*
+
+.PHONY: test-compose
+test-compose: setup-tests ## The same in containers; CI=true starts an engine if none answers, CHAOS=5
+	bash tests/compose/run.sh
 
 .PHONY: test-java
 test-java: setup-tests ## The Cassandra sink for Kafka Connect

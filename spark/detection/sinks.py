@@ -34,7 +34,7 @@ from pipeline.settings import CassandraConfig
 logger = logging.getLogger(__name__)
 
 START_PATIENCE_S = 180.0
-"""How long the start waits for Kafka's topic and Cassandra's tables: services start in any order."""
+"""How long the start waits for Kafka's topic and Cassandra's tables; any order will do."""
 PATIENCE_S = 30.0
 """How long a running job tries again. After that it ends, and its supervisor starts it from the
 checkpoint."""
