@@ -21,23 +21,29 @@ class Kafka:
     """The broker; ``offsets`` holds the last reading, None while there is none."""
 
     def __init__(self, bootstrap_servers: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._admin = self._connect()
+        self.published = History()
+        self.offsets: Offsets | None = None
+
+    def _connect(self) -> AdminClient:
         # Its own log would repeat what the status says; the back-off is short, as its default of
         # 10 s would report a broker that is back as failed.
-        self._admin = AdminClient(
+        return AdminClient(
             {
-                "bootstrap.servers": bootstrap_servers,
+                "bootstrap.servers": self._bootstrap_servers,
                 "log_level": 0,
                 "reconnect.backoff.max.ms": 2000,
             }
         )
-        self.published = History()
-        self.offsets: Offsets | None = None
 
     def poll(self, now_s: float) -> Status:
         try:
             self.offsets = read_offsets(self._admin)
         except (KafkaException, TimeoutError) as error:
             self.offsets = None
+            # A client of before the broker's restart was seen to time out for ever.
+            self._admin = self._connect()
             return Status("failed", error=f"Kafka does not answer: {error}")
         start, end = self.offsets.start, self.offsets.end
         details = {f"end_offset.{topic}": str(offset) for topic, offset in end.items()}

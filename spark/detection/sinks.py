@@ -90,8 +90,9 @@ class AlertStore:
     """The tables that the job writes. Every write is an upsert of full values: repeat at will."""
 
     def __init__(self, config: CassandraConfig) -> None:
-        self._cluster = cluster(config)
-        self._session = _retried(self._connect, "look for Cassandra's tables", START_PATIENCE_S)
+        self._cluster, self._session = _retried(
+            lambda: _connect(config), "look for Cassandra's tables", START_PATIENCE_S
+        )
         self._insert_alert = [
             self._prepare(_insert(table, ALERT_COLUMNS))
             for table in ("fraud_alerts", "fraud_alerts_by_account")
@@ -112,12 +113,6 @@ class AlertStore:
     def close(self) -> None:
         """Close the connections."""
         self._cluster.shutdown()
-
-    def _connect(self) -> Any:
-        """Connect once the migration is done: the last table of the schema is there."""
-        session = self._cluster.connect(KEYSPACE)
-        session.prepare("SELECT component FROM pipeline_status")
-        return session
 
     def last_batch(self, run_id: str) -> RecordedBatch | None:
         """Return the run's last recorded batch, or None if it has none."""
@@ -330,6 +325,21 @@ def _json_time(value: object) -> str:
     if isinstance(value, dt.datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _connect(config: CassandraConfig) -> tuple[Any, Any]:
+    """Return (cluster, session) if the migration is done: the schema's last table is there.
+
+    Each attempt takes a cluster of its own: the driver shuts one down that could not connect.
+    """
+    handle = cluster(config)
+    try:
+        session = handle.connect(KEYSPACE)
+        session.prepare("SELECT component FROM pipeline_status")
+    except BaseException:
+        handle.shutdown()
+        raise
+    return handle, session
 
 
 def _retried(call: Callable[[], Result], what: str, patience_s: float = PATIENCE_S) -> Result:

@@ -23,11 +23,26 @@ engine_install() {
   [ -z "$ours" ] || rm $policy
 }
 
-# The rules without their counters and dates.
-firewall() { { iptables-save && ip6tables-save; } | sed -e '/^#/d' -e 's/\[[0-9:]*\]//'; }
+# The rules and chains that mean anything, without their counters: empty tables do not.
+firewall() {
+  { iptables-save && ip6tables-save; } |
+    sed -nE -e 's/\[[0-9:]*\]//' -e '/^-A/p' -e '/^:[^ ]+ (-|DROP)/p'
+}
+
+# Restoring alone would leave the rules of a table that did not exist before.
+firewall_restore() {
+  local table
+  for table in filter nat; do
+    iptables -t $table -F
+    iptables -t $table -X
+  done
+  iptables -P FORWARD ACCEPT
+  iptables-restore <"$runtime/iptables"
+  ip6tables-restore <"$runtime/ip6tables"
+}
 
 engine_start() {
-  engine_stop # what an interrupted run has left
+  engine_stop || true # what an interrupted run has left
   mkdir -p "$runtime"
   iptables-save >"$runtime/iptables"
   ip6tables-save >"$runtime/ip6tables"
@@ -61,8 +76,7 @@ engine_stop() {
     link=${link##*/}
     grep -qxF "$link" "$runtime/links" || ip link delete "$link" 2>/dev/null || true
   done
-  iptables-restore <"$runtime/iptables"
-  ip6tables-restore <"$runtime/ip6tables"
+  firewall_restore
   cat "$runtime/ip_forward" >/proc/sys/net/ipv4/ip_forward
   before=$(<"$runtime/firewall")
   rm -rf "$runtime"

@@ -1,0 +1,69 @@
+"""Roles of Cassandra and their passwords: what is decided without a server."""
+
+from __future__ import annotations
+
+import importlib
+import stat
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pipeline.settings import PROJECT_ROOT
+from tests.support.cql import table_columns
+
+
+@pytest.fixture
+def roles(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(PROJECT_ROOT / "cassandra"))
+    return importlib.import_module("roles")
+
+
+@pytest.fixture
+def passwords(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(PROJECT_ROOT / "cassandra"))
+    return importlib.import_module("passwords")
+
+
+def test_permissions_name_tables_that_exist(roles: ModuleType) -> None:
+    tables = {
+        where.removeprefix("TABLE fraud.")
+        for permissions in roles.PERMISSIONS.values()
+        for what, where in permissions
+        if what == "MODIFY"
+    }
+    assert tables == set(table_columns())
+
+
+def test_a_missing_permission_is_granted_and_another_revoked(roles: ModuleType) -> None:
+    granted = [("SELECT", "KEYSPACE fraud"), ("MODIFY", "TABLE fraud.pipeline_status")]
+    assert roles.permission_changes("dashboard", granted) == [
+        "REVOKE MODIFY ON TABLE fraud.pipeline_status FROM dashboard"
+    ]
+    assert roles.permission_changes("watcher", []) == [
+        "GRANT MODIFY ON TABLE fraud.pipeline_status TO watcher"
+    ]
+
+
+def test_a_role_that_is_right_is_left_alone(roles: ModuleType) -> None:
+    for role, permissions in roles.PERMISSIONS.items():
+        assert roles.permission_changes(role, permissions) == []
+
+
+def test_a_password_is_made_once_and_is_private(passwords: ModuleType, tmp_path: Path) -> None:
+    assert passwords.make_password(tmp_path)
+    path = tmp_path / passwords.FILE
+    made = path.read_text()
+    assert len(made) >= 40
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    assert not passwords.make_password(tmp_path)
+    assert path.read_text() == made
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_start_leaves_no_half_password(
+    passwords: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / f".{passwords.FILE}").write_text("half")
+    assert passwords.make_password(tmp_path)
+    assert (tmp_path / passwords.FILE).read_text() != "half"
