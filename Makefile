@@ -48,6 +48,12 @@ stop: ## End it from another terminal
 status: ## One line per service
 	@$(launcher) status
 
+.PHONY: replay
+replay: setup ## Play DATA= through a pipeline of its own; SPEED=1 (max: no waiting) OUT=
+	@$(if $(DATA),,echo "DATA= must name a labelled file" >&2; exit 2;) \
+	PYTHONPATH=common:local exec .venv/bin/python -m launcher.replay --data "$(DATA)" \
+	  --speed "$(or $(SPEED),1)" --out "$(or $(OUT),.local/results)"
+
 ##@ Containers
 
 # docker-compose 1.29, or else the plugin.
