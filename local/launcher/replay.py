@@ -93,16 +93,15 @@ def replay(path: Path, speed: str, out: Path) -> int:
     (out / RESULT).unlink(missing_ok=True)  # an old result must not pass for that of a failed run
     began_at = time.monotonic()
     root = (PROJECT_ROOT / load_settings().local.dir).resolve() / "replay" / str(os.getpid())
-    with _running(Layout(root)) as pipeline:
-        with recount.Reader(pipeline.settings) as reader:
-            # Else all that is published while Spark starts would be one late, large batch.
-            _wait(pipeline, reader.has_query, "the detection job has not begun")
-            _say("playing")
-            _play(pipeline, path.resolve(), speed)
-            _drain(pipeline, reader)
-            result = reader.recount()
-            reader.dump("fraud_alerts", out / "replay_alerts.parquet")
-            reader.dump("batches", out / "replay_batches.parquet")
+    with _running(Layout(root)) as pipeline, recount.Reader(pipeline.settings) as reader:
+        # Else all that is published while Spark starts would be one late, large batch.
+        _wait(pipeline, reader.has_query, "the detection job has not begun")
+        _say("playing")
+        _play(pipeline, path.resolve(), speed)
+        _drain(pipeline, reader)
+        result = reader.recount()
+        reader.dump("fraud_alerts", out / "replay_alerts.parquet")
+        reader.dump("batches", out / "replay_batches.parquet")
     report = {
         "ok": not result.differences,
         "data": str(path),
