@@ -110,13 +110,13 @@ test-java: setup-tests ## The Cassandra sink for Kafka Connect
 
 ##@ Model
 
-# Three simulated hours unless DATA= names a labelled file; the same SEED gives the same model.
+# Four simulated hours unless DATA= names a labelled file; the same SEED gives the same model.
 training_data = $(or $(DATA),.local/training.parquet)
 
 .PHONY: train-model
 train-model: setup ## Train on simulated history or DATA=; SEED= OUT=
 	$(if $(DATA),,PYTHONPATH=$(python_path) .venv/bin/python -m simulator export \
-	  --minutes 180 --out $(training_data) $(if $(SEED),--seed $(SEED)))
+	  --minutes 240 --out $(training_data) $(if $(SEED),--seed $(SEED)))
 	PYTHONPATH=$(python_path) .venv/bin/python -m detection.train \
 	  --data $(training_data) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
