@@ -48,6 +48,12 @@ stop: ## End it from another terminal
 status: ## One line per service
 	@$(launcher) status
 
+.PHONY: replay
+replay: setup ## Play DATA= through a pipeline of its own; SPEED=1 (max: no waiting) OUT=
+	@$(if $(DATA),,echo "DATA= must name a labelled file" >&2; exit 2;) \
+	PYTHONPATH=common:local exec .venv/bin/python -m launcher.replay --data "$(DATA)" \
+	  --speed "$(or $(SPEED),1)" --out "$(or $(OUT),.local/results)"
+
 ##@ Containers
 
 # docker-compose 1.29, or else the plugin.
@@ -104,13 +110,13 @@ test-java: setup-tests ## The Cassandra sink for Kafka Connect
 
 ##@ Model
 
-# Three simulated hours unless DATA= names a labelled file; the same SEED gives the same model.
+# Four simulated hours unless DATA= names a labelled file; the same SEED gives the same model.
 training_data = $(or $(DATA),.local/training.parquet)
 
 .PHONY: train-model
 train-model: setup ## Train on simulated history or DATA=; SEED= OUT=
 	$(if $(DATA),,PYTHONPATH=$(python_path) .venv/bin/python -m simulator export \
-	  --minutes 180 --out $(training_data) $(if $(SEED),--seed $(SEED)))
+	  --minutes 240 --out $(training_data) $(if $(SEED),--seed $(SEED)))
 	PYTHONPATH=$(python_path) .venv/bin/python -m detection.train \
 	  --data $(training_data) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 

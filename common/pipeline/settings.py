@@ -95,7 +95,7 @@ class KafkaConfig:
     bootstrap_servers: Annotated[str, HostPort()]
     partitions: Annotated[int, Range(1, 64)]
     replication_factor: Annotated[int, Range(1, 5)]
-    transactions_retention_days: Days
+    transactions_retention_days: Annotated[int, Range(1, 36_500)]
     transactions_retention_gib: Annotated[float, Range(0.1, 1e6)]
     dead_letter_retention_days: Days
 

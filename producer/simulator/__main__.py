@@ -35,20 +35,20 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if options.command == "play":
-        return play(settings, stop, options.file, options.speed, is_now=options.now)
+        return play(settings, stop, options.file, options.speed, options.kafka_time)
     return run(settings, stop)
 
 
 def _export(settings: Settings, options: argparse.Namespace) -> int:
     """Write the history and the given minutes of the live stream to a labelled file."""
     config = settings.simulator
-    world = make_world(options.seed, options.accounts)
+    world = make_world(options.seed, options.accounts, config.history_per_account)
     end_ms = options.start_ms + round(options.minutes * 60_000)
     live_rows = itertools.takewhile(
         lambda row: row.transaction["transaction_timestamp"] < end_ms,
         live(world, options.start_ms, options.rate, config.fraud_rate),
     )
-    past_rows = history(world, options.start_ms, config.history_per_account)
+    past_rows = history(world, options.start_ms)
     count = write_labelled_file(options.out, itertools.chain(past_rows, live_rows))
     print(f"{options.out}: {count} transactions")
     return 0
@@ -75,12 +75,15 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
 
     play_parser = commands.add_parser("play", help="publish a labelled file, then end")
     play_parser.add_argument("file", type=Path)
-    play_parser.add_argument("--speed", type=_positive, default=1.0, help="x its own pace")
     play_parser.add_argument(
-        "--now",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="let the first row that is not history happen now; --no-now: keep the timestamps",
+        "--speed", type=_speed, default=1.0, help="x its own pace; max: as fast as possible"
+    )
+    play_parser.add_argument(
+        "--kafka-time",
+        choices=["now", "event"],
+        default="now",
+        help="now: the first row that is not history happens now; event: all timestamps as in"
+        " the file",
     )
     return parser
 
@@ -90,6 +93,10 @@ def _positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not allowed; it must be above 0")
     return value
+
+
+def _speed(text: str) -> float:
+    return math.inf if text in ("max", "0") else _positive(text)
 
 
 def _seed(text: str) -> int:

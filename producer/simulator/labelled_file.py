@@ -8,7 +8,6 @@ unless fraud) and ``history`` (true: only builds profiles; missing: false).
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,7 +39,6 @@ SCHEMA: Final = pa.schema(
 REQUIRED: Final = (*FIELDS, "is_fraud")
 CHUNK: Final = 50_000
 """Rows in memory at a time: a file of any length is written and read in about 100 MB."""
-EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def write_labelled_file(path: Path, rows: Iterable[LabelledTransaction]) -> int:
@@ -122,22 +120,24 @@ def _batches(path: Path) -> Iterator[Any]:
 
 
 def _conformed(batch: Any) -> Any:
-    """Return the columns of ``SCHEMA`` in its types; optional ones that lack are null."""
-    return pa.table(
-        [
-            # A timestamp may be finer than milliseconds; it is cut off.
-            batch.column(field.name).cast(field.type, safe=not pa.types.is_timestamp(field.type))
-            if field.name in batch.schema.names
-            else pa.nulls(batch.num_rows, field.type)
-            for field in SCHEMA
-        ],
-        schema=SCHEMA,
-    )
+    """Return the columns of ``SCHEMA`` in its types; optional ones that lack are null.
+
+    But for the timestamp: a whole number of milliseconds, what is finer is cut off.
+    """
+    columns = {
+        field.name: batch.column(field.name).cast(
+            field.type, safe=not pa.types.is_timestamp(field.type)
+        )
+        if field.name in batch.schema.names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in SCHEMA
+    }
+    # Far quicker than a Python datetime of each.
+    columns["transaction_timestamp"] = columns["transaction_timestamp"].cast(pa.int64())
+    return pa.table(columns)
 
 
 def _labelled(row: dict[str, Any]) -> LabelledTransaction:
     is_fraud, pattern, incident_id = row.pop("is_fraud"), row.pop("pattern"), row.pop("incident_id")
     is_history = bool(row.pop("history"))
-    age = row["transaction_timestamp"] - EPOCH
-    row["transaction_timestamp"] = age // dt.timedelta(milliseconds=1)
     return LabelledTransaction(row, is_fraud, pattern, incident_id, is_history)  # type: ignore[arg-type]

@@ -27,6 +27,9 @@ FULL_QUEUE_POLL_S: Final = 0.1
 ERROR_LOG_S: Final = 30.0
 """During an outage the client reports several errors a second; one line in this time is enough."""
 
+NOW: Final = 0
+"""In place of a Kafka timestamp: the client sets that of the moment."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -79,9 +82,12 @@ class Publisher:
             }
         )
 
-    def publish(self, row: LabelledTransaction) -> None:
+    def publish(self, row: LabelledTransaction, kafka_time_ms: int = NOW) -> None:
         """Queue the transaction and, unless it is history, its label; blocks while the queue is
         full. Raises ``ValueError`` or ``TypeError`` when a value does not fit ``schema.avsc``.
+
+        ``kafka_time_ms`` becomes the transaction's Kafka timestamp. A label has that of its
+        sending: it plays no part in scoring, and its topic keeps records by their age.
         """
         transaction = row.transaction
         is_queued = self._produce(
@@ -90,6 +96,7 @@ class Publisher:
             encode(transaction, self._schema_id),
             self.transactions,
             self._on_transaction,
+            kafka_time_ms,
         )
         if is_queued and not row.is_history:
             transaction_id = transaction["transaction_id"]
@@ -118,6 +125,7 @@ class Publisher:
         value: bytes,
         counts: Counts,
         on_delivery: Callable[[KafkaError | None, Message], None],
+        kafka_time_ms: int = NOW,
     ) -> bool:
         counts.published += 1
         self._until_poll -= 1
@@ -126,7 +134,9 @@ class Publisher:
             self._producer.poll(0)
         while True:
             try:
-                self._producer.produce(topic, value, key, on_delivery=on_delivery)
+                self._producer.produce(
+                    topic, value, key, on_delivery=on_delivery, timestamp=kafka_time_ms
+                )
                 return True
             except BufferError:
                 if self._is_stopped():
@@ -156,11 +166,17 @@ class Publisher:
 
 
 def _label(row: LabelledTransaction) -> bytes:
+    transaction_id = row.transaction["transaction_id"]
+    if not row.is_fraud:  # nearly all: as below, in a fraction of the time
+        return f'{{"transaction_id": {json.dumps(transaction_id)}{_NO_FRAUD}'.encode()
     return json.dumps(
         {
-            "transaction_id": row.transaction["transaction_id"],
-            "is_fraud": row.is_fraud,
+            "transaction_id": transaction_id,
+            "is_fraud": True,
             "pattern": row.pattern,
             "incident_id": row.incident_id,
         }
     ).encode()
+
+
+_NO_FRAUD: Final = ', "is_fraud": false, "pattern": null, "incident_id": null}'

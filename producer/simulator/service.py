@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pipeline.errors import PipelineError
 from pipeline.heartbeat import Heartbeat
@@ -15,7 +16,7 @@ from pipeline.settings import Settings
 from simulator.labelled_file import read_labelled_file
 from simulator.pacer import Pacer
 from simulator.progress import Progress
-from simulator.publisher import DELIVERY_TIMEOUT_S, Publisher
+from simulator.publisher import DELIVERY_TIMEOUT_S, NOW, Publisher
 from simulator.startup import StoppedError, is_first_start, schema_id
 from simulator.stream import LabelledTransaction, history, live
 from simulator.world import make_world
@@ -24,6 +25,8 @@ STOP_FLUSH_S: Final = 30.0
 """Told to stop, wait this long for the records under way; a container's grace must be longer."""
 DONE_FLUSH_S: Final = DELIVERY_TIMEOUT_S + 10.0
 """At the end of a file: by then every record is acknowledged or has failed."""
+
+KafkaTime = Literal["now", "event"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,42 +54,50 @@ def run(settings: Settings, stop: threading.Event) -> int:
 
 
 def play(
-    settings: Settings, stop: threading.Event, path: Path, speed: float, *, is_now: bool
+    settings: Settings, stop: threading.Event, path: Path, speed: float, kafka_time: KafkaTime
 ) -> int:
     """Publish a labelled file: its history at once, then the rest at ``speed`` x its own pace.
 
-    With ``is_now`` the first row that is not history happens now, each later one at its own
-    moment of sending, and the history is shifted by as much as the first; otherwise transaction
-    timestamps stay as in the file. Returns when every record is acknowledged or has failed, with
-    the exit status: 1 if a record was not acknowledged.
+    With ``kafka_time`` "now" the first row that is not history happens now, each later one at
+    its own moment of sending, and the history is shifted by as much as the first. With "event"
+    transaction timestamps stay as in the file and are the Kafka timestamps too (of the history:
+    that of the first row that is none), as if the file were published while it happened.
+    An infinite ``speed`` waits for nothing.
+
+    Returns when every record is acknowledged or has failed, with the exit status: 1 if a record
+    was not acknowledged. Raises ``PipelineError`` for a file that cannot be played.
     """
     first_ms = _first_live_ms(path)
     try:
         publisher = _connect(settings, stop)
     except StoppedError:
         return 0
+    is_now = kafka_time == "now"
     shift_ms = _now_ms() - first_ms if is_now else 0
     for row in read_labelled_file(path):
         if stop.is_set():
             break
         if row.is_history:
             row.transaction["transaction_timestamp"] += shift_ms
-            publisher.publish(row)
+            publisher.publish(row, NOW if is_now else first_ms)
     rows = (row for row in read_labelled_file(path) if not row.is_history)
-    _publish_paced(publisher, rows, first_ms, stop, speed=speed, is_now=is_now)
+    if is_now:
+        _publish_paced(publisher, rows, first_ms, stop, speed=speed)
+    else:
+        _publish_as_timed(publisher, rows, first_ms, stop, speed)
     return _finish(publisher, STOP_FLUSH_S if stop.is_set() else DONE_FLUSH_S)
 
 
 def _simulate(settings: Settings, stop: threading.Event, progress: Progress) -> int:
     config = settings.simulator
-    world = make_world(config.seed, config.accounts)
+    world = make_world(config.seed, config.accounts, config.history_per_account)
     is_first = is_first_start(settings.kafka.bootstrap_servers, stop)
     publisher = _connect(settings, stop)
     progress.publisher = publisher
     if is_first:
         logger.info("first start: publishing the history of %d accounts", config.accounts)
         progress.phase = "history"
-        for row in history(world, _now_ms(), config.history_per_account):
+        for row in history(world, _now_ms()):
             if stop.is_set():
                 break
             publisher.publish(row)
@@ -110,7 +121,6 @@ def _publish_paced(
     stop: threading.Event,
     *,
     speed: float = 1.0,
-    is_now: bool = True,
 ) -> None:
     """Publish the rows in real time until they end or ``stop``; ``first_ms`` happens now."""
     pacer = Pacer(first_ms, _now_ms, publisher.poll, stop.is_set, speed)
@@ -118,9 +128,38 @@ def _publish_paced(
         moment_ms = pacer.happen(row.transaction["transaction_timestamp"])
         if stop.is_set():
             return
-        if is_now:
-            row.transaction["transaction_timestamp"] = moment_ms
+        row.transaction["transaction_timestamp"] = moment_ms
         publisher.publish(row)
+
+
+def _publish_as_timed(
+    publisher: Publisher,
+    rows: Iterable[LabelledTransaction],
+    first_ms: int,
+    stop: threading.Event,
+    speed: float,
+) -> None:
+    """Publish the rows with their own timestamps until they end or ``stop``.
+
+    Raises ``PipelineError`` for a row out of time order: Kafka timestamps would go back, and
+    the scoring would find such a row closed or not, depending on its batches.
+    """
+    pacer = Pacer(first_ms, _now_ms, publisher.poll, stop.is_set, speed)
+    latest_ms = first_ms
+    for row in rows:
+        time_ms = row.transaction["transaction_timestamp"]
+        if time_ms < latest_ms:
+            transaction_id = row.transaction["transaction_id"]
+            raise PipelineError(
+                f"transaction {transaction_id} is older than one before it: sort the file by"
+                " transaction_timestamp"
+            )
+        latest_ms = time_ms
+        if not math.isinf(speed):
+            pacer.happen(time_ms)
+        if stop.is_set():
+            return
+        publisher.publish(row, time_ms)
 
 
 def _finish(publisher: Publisher, timeout_s: float) -> int:

@@ -15,12 +15,14 @@ from random import Random
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.records import Transaction
 from simulator.patterns import (
     FAILED_SHARE,
     FRAUD_PATTERNS,
     HARD_NORMALS,
+    PAYMENTS_PER_INCIDENT,
     Event,
     Payment,
     highest_amount,
@@ -56,20 +58,22 @@ class LabelledTransaction(NamedTuple):
     """True: from before the live stream; builds profiles only and is never labelled as fraud."""
 
 
-def history(world: World, start_ms: int, per_account: int) -> Iterator[LabelledTransaction]:
-    """Yield the past before a live stream that starts at ``start_ms``: ordinary payments.
+def history(world: World, start_ms: int) -> Iterator[LabelledTransaction]:
+    """Yield the past before a live stream that starts at ``start_ms``: 28 days, nothing unusual.
 
-    Accounts pay in proportion to their rates, ``per_account`` times on average in 28 days.
+    The most recent payments of an account go to each of its usual payees once, so that the live
+    stream pays somebody new as often in its first hour as after days.
     """
     generator = np.random.default_rng([world.seed, 1, start_ms])
     ids = _transaction_ids(f"{world.seed}/history/{start_ms}")
-    count = per_account * len(world.accounts)
+    senders = generator.permutation(np.repeat(np.arange(len(world.accounts)), world.history_counts))
+    receivers = _past_receivers(world, generator, senders)
     first_ms = start_ms - HISTORY_GAP_MS - HISTORY_MS
-    times_ms = np.sort(generator.integers(first_ms, first_ms + HISTORY_MS, count))
-    for low in range(0, count, BATCH):
-        batch_ms = times_ms[low : low + BATCH].tolist()
-        payments = _ordinary_payments(world, generator, len(batch_ms))
-        for time_ms, payment in zip(batch_ms, payments, strict=True):
+    times_ms = np.sort(generator.integers(first_ms, first_ms + HISTORY_MS, len(senders)))
+    for low in range(0, len(senders), BATCH):
+        part = slice(low, low + BATCH)
+        payments = _payments(world, generator, senders[part], receivers[part])
+        for time_ms, payment in zip(times_ms[part].tolist(), payments, strict=True):
             transaction = _transaction(world, next(ids), time_ms, *payment)
             yield LabelledTransaction(transaction, False, None, None, True)
 
@@ -80,8 +84,8 @@ def live(
     """Yield the live transactions from ``start_ms`` on, without end.
 
     Payments arrive at random (Poisson) at ``rate_per_s`` over all accounts; the further payments
-    of incidents, bursts and retries come on top (about 2 %). ``fraud_rate`` is the share of
-    arrivals that start an incident. ``is_planted`` adds one clear incident after
+    of incidents, bursts and retries come on top (about 1.5 %). ``fraud_rate`` is the share of
+    transactions that belong to an incident. ``is_planted`` adds one clear incident after
     ``PLANTED_AFTER_MS``.
     """
     generator = np.random.default_rng([world.seed, 2, start_ms])
@@ -94,7 +98,10 @@ def live(
 
     special: list[tuple[Event, str | None]] = [(event, None) for event in HARD_NORMALS]
     special += [(event, pattern) for pattern, event in FRAUD_PATTERNS.items()]
-    shares = [*HARD_NORMALS.values(), *[fraud_rate / len(FRAUD_PATTERNS)] * len(FRAUD_PATTERNS)]
+    # Of `starts` incidents come `starts * PAYMENTS_PER_INCIDENT` of the transactions, which are
+    # more than the arrivals by what incidents add to their first payments.
+    starts = fraud_rate / (PAYMENTS_PER_INCIDENT - fraud_rate * (PAYMENTS_PER_INCIDENT - 1))
+    shares = [*HARD_NORMALS.values(), *[starts / len(FRAUD_PATTERNS)] * len(FRAUD_PATTERNS)]
     thresholds = np.cumsum(shares)
 
     elapsed_ms = 0.0
@@ -155,12 +162,43 @@ def _ordinary_payments(
     world: World, generator: np.random.Generator, count: int
 ) -> Iterator[tuple[int, int, float, str, str]]:
     """Yield (sender, receiver, amount, type, status) of ``count`` ordinary payments."""
-    accounts = len(world.accounts)
     senders = np.searchsorted(world.cumulative_rates, generator.random(count), side="right")
-    ranks = np.searchsorted(world.cumulative_payees, generator.random(count), side="right")
+    return _payments(world, generator, senders, _receivers(world, generator, senders))
+
+
+def _receivers(
+    world: World, generator: np.random.Generator, senders: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Draw a payee for each payment: a usual one, or with ``NEW_PAYEE_SHARE`` any account."""
+    accounts, count = len(world.accounts), len(senders)
+    ranks = world.payee_ranks(senders, generator.random(count))
     others = (senders + generator.integers(1, accounts, count)) % accounts
     is_new = generator.random(count) < NEW_PAYEE_SHARE
-    receivers = np.where(is_new, others, world.payees[senders, ranks])
+    return np.where(is_new, others, world.payees[senders, ranks])
+
+
+def _past_receivers(
+    world: World, generator: np.random.Generator, senders: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Draw a payee for each payment in time order; the last of an account reach all usual ones."""
+    by_sender = np.argsort(senders, kind="stable")
+    last = np.cumsum(world.history_counts)[senders[by_sender]] - 1
+    later = np.empty(len(senders), np.int64)  # how many payments of its account follow each
+    later[by_sender] = last - np.arange(len(senders))
+    ranks = np.minimum(later, world.payees.shape[1] - 1)
+    is_last_to_payee = later < world.payee_counts[senders]
+    drawn = _receivers(world, generator, senders)
+    return np.where(is_last_to_payee, world.payees[senders, ranks], drawn)
+
+
+def _payments(
+    world: World,
+    generator: np.random.Generator,
+    senders: NDArray[np.int64],
+    receivers: NDArray[np.int64],
+) -> Iterator[tuple[int, int, float, str, str]]:
+    """Yield (sender, receiver, amount, type, status), with ordinary amounts."""
+    count = len(senders)
     spread = AMOUNT_SPREAD_WITHIN
     amounts = world.mean_amounts[senders] * generator.lognormal(-(spread**2) / 2, spread, count)
     types = generator.choice(list(TYPE_SHARES), count, p=list(TYPE_SHARES.values()))

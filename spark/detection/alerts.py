@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -106,8 +107,11 @@ def _alert(evaluation: Mapping[Any, Any], transaction: Transaction, model: Model
         "features": {name: float(evaluation[f"feature_{name}"]) for name in FEATURE_NAMES},
         "usual": {
             "receiver_spread": evaluation["usual_receivers"],
+            "receiver_spread_recent": evaluation["usual_recent_receivers"],
             "amount_surprise": evaluation["usual_amount"],
             "failed_count": 0.0,
+            "amount_surprise_recent": evaluation["usual_amount"],
+            "receiver_inflow": 1 + model.scorer.constants.inflow_mean,
         },
         "contributions": {name: evaluation[f"share_{name}"] for name in FEATURE_NAMES},
         "transaction_id": transaction["transaction_id"],
@@ -130,7 +134,20 @@ def _alert(evaluation: Mapping[Any, Any], transaction: Transaction, model: Model
 
 def reason(evaluation: Mapping[Any, Any]) -> str:
     """Return one plain sentence: what was unusual, strongest first, beside what is usual."""
+    recent_amount = math.exp(evaluation["recent_sum_log"] / evaluation["recent_count"])
     parts = {
+        "receiver_spread_recent": (
+            f"paid {evaluation['recent_receivers']:.0f} receivers in ten minutes,"
+            f" usually {evaluation['usual_recent_receivers']:.0f}"
+        ),
+        "amount_surprise_recent": (
+            f"{evaluation['recent_count']} payments in ten minutes of"
+            f" {_times(recent_amount / evaluation['usual_amount'])} the usual amount"
+        ),
+        "receiver_inflow": (
+            f"paid a receiver that {evaluation['receiver_senders']:.0f} accounts paid"
+            " in ten minutes"
+        ),
         "receiver_spread": (
             f"paid {evaluation['distinct_receivers']:.0f} receivers in a minute,"
             f" usually {evaluation['usual_receivers']:.0f}"

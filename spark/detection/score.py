@@ -36,8 +36,25 @@ FEATURES = (
         3.0,
         "novelty * up((distinct_receivers - 1 - usual_minute) / sqrt(1 + usual_minute))",
     ),
-    Feature("amount_surprise", 4.0, "novelty * up((ln(max_amount) - usual_log) / usual_sd)"),
+    Feature(
+        "receiver_spread_recent",
+        3.0,
+        "novelty * up((recent_receivers - 1 - usual_recent) / sqrt(1 + usual_recent))",
+    ),
+    Feature("amount_surprise", 4.0, "novelty * z, z = up((ln(max_amount) - usual_log) / usual_sd)"),
     Feature("failed_count", 2.0, "min(failed_count, 6)"),
+    Feature(
+        "amount_surprise_recent",
+        4.0,
+        "novelty * up((recent_sum_log - recent_count * usual_log)"
+        " / (usual_sd * sqrt(recent_count)))",
+    ),
+    Feature(
+        "receiver_inflow",
+        2.0,
+        "novelty * up((receiver_senders - 1 - inflow_mean) / sqrt(1 + inflow_mean))"
+        " * min(z, 3) / 2",
+    ),
 )
 """All features look upwards only: up(v) = min(max(v, 0), 8). Scales are fixed, not learnt: a
 rare feature has a tiny deviation and would drown the others."""
@@ -61,9 +78,14 @@ EVALUATION_COLUMNS = [
     *EVALUATION_KEYS,
     *MINUTE_FACTS,
     "distinct_receivers",
+    "recent_count",
+    "recent_receivers",
+    "recent_sum_log",
+    "receiver_senders",
     "last_position",
     "last_arrival",
     "usual_receivers",
+    "usual_recent_receivers",
     "usual_amount",
     *FEATURE_COLUMNS,
 ]
@@ -74,15 +96,18 @@ class Constants:
     """What training learnt of a population, without labels.
 
     ``mu0`` and ``sd0``: mean and deviation of ln(amount) over all transactions; ``sd_within``:
-    pooled deviation inside accounts; ``c_minute``: further transactions in a minute for each
-    past transaction of the account; ``known_receiver_weight``: novelty of a payee that the
-    account has paid before (a setting).
+    pooled deviation inside accounts; ``c_minute`` and ``c_recent``: further transactions in a
+    minute and in the recent window for each past transaction of the account; ``inflow_mean``:
+    further senders that a receiver had recently; ``known_receiver_weight``: novelty of a payee
+    that the account has paid before (a setting).
     """
 
     mu0: float
     sd0: float
     sd_within: float
     c_minute: float
+    c_recent: float
+    inflow_mean: float
     known_receiver_weight: float
 
 
@@ -119,22 +144,32 @@ def link_payees(rows: pd.DataFrame, constants: Constants) -> pd.DataFrame:
 
     A payee belongs to a minute if the pair's first payment lies before the minute's end and its
     last not before its start: exact unless a known payee was paid before and after the minute
-    but not in it, and such a payee has the lowest novelty, so that it never decides a score.
+    but not in it, and such a payee has the lowest novelty.
     """
     minutes = _view(rows, "sender_minute").rename(columns={"entity": "sender"})
     minutes["window_start"] = minutes["window_end"] - MINUTE_MS
-    minutes["distinct_receivers"] = distinct_from_bits(minutes["receiver_bits"].to_numpy())
-    profiles = _older_window(minutes, rows, "sender_profile", EVALUATION_KEYS)
+    minutes["distinct_receivers"] = distinct_from_bits(minutes["distinct_bits"])
+    recent = _older_window(minutes, rows, "sender_recent", EVALUATION_KEYS)
+    recent["recent_receivers"] = distinct_from_bits(recent["distinct_bits"])
+    profile = _older_window(minutes, rows, "sender_profile", EVALUATION_KEYS)
     pairs = _older_window(minutes, rows, "sender_receiver", [*EVALUATION_KEYS, "payee"])
     in_minute = (pairs["first_seen"] < pairs["window_start"] + MINUTE_MS) & (
         pairs["last_seen"] >= pairs["window_start"]
     )
     payees = pairs.loc[in_minute, [*EVALUATION_KEYS, "payee", "first_seen"]]
-    past = profiles[[*EVALUATION_KEYS, "transaction_count", "sum_log_amount"]]
+    received = _older_window(
+        payees, rows, "receiver_recent", [*EVALUATION_KEYS, "payee"], entity="payee"
+    )
+    received["receiver_senders"] = distinct_from_bits(received["distinct_bits"])
     links = (
         minutes.drop(columns="first_seen")
-        .merge(past, on=EVALUATION_KEYS, suffixes=("", "_profile"))
+        .merge(_renamed(recent, "recent"), on=EVALUATION_KEYS)
+        .merge(_renamed(profile, "profile"), on=EVALUATION_KEYS)
         .merge(payees, on=EVALUATION_KEYS)
+        .merge(
+            received[[*EVALUATION_KEYS, "payee", "receiver_senders"]],
+            on=[*EVALUATION_KEYS, "payee"],
+        )
     )
     return _with_features(links, constants)
 
@@ -145,41 +180,56 @@ def strongest(links: pd.DataFrame, by: str) -> pd.DataFrame:
     return ordered.drop_duplicates(EVALUATION_KEYS, ignore_index=True)
 
 
-def distinct_from_bits(bits: NDArray[np.int64]) -> Floats:
+def distinct_from_bits(bits: pd.Series[int]) -> Floats:
     """Estimate how many distinct values set the bits of a 64-bit sketch (linear counting).
 
     Whang, Vander-Zanden and Taylor 1990: -m ln(z), z the share of zero bits; a full sketch is
     read as one with half a bit free.
     """
-    set_bits = np.bitwise_count(bits.view(np.uint64)).astype(float)
+    set_bits = np.bitwise_count(bits.to_numpy().view(np.uint64)).astype(float)
     return np.asarray(-64 * np.log(np.maximum(64 - set_bits, 0.5) / 64))
 
 
-def past_count(links: pd.DataFrame) -> Floats:
-    """Return the account's transactions before this minute, capped by ``MAX_HISTORY``."""
-    before = links["transaction_count_profile"] - links["transaction_count"]
-    return before.clip(0, MAX_HISTORY).to_numpy(dtype=float)
+def past_count(links: pd.DataFrame) -> pd.Series[int]:
+    """Return the account's transactions before the recent window."""
+    return (links["profile_count"] - links["recent_count"]).clip(lower=0)
+
+
+def usual_rate(past: pd.Series[int], factor: float) -> pd.Series[float]:
+    """Return the further transactions that an account usually has in a window."""
+    return factor * (past.clip(upper=MAX_HISTORY) + 2)
 
 
 def _with_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
-    count = (links["transaction_count_profile"] - links["transaction_count"]).clip(lower=0)
-    sum_log = (links["sum_log_amount_profile"] - links["sum_log_amount"]).where(count > 0, 0.0)
-    weight = count + PRIOR_WEIGHT
-    usual_log = (sum_log + PRIOR_WEIGHT * constants.mu0) / weight
-    usual_sd = np.sqrt((count * constants.sd_within**2 + PRIOR_WEIGHT * constants.sd0**2) / weight)
-    usual_minute = constants.c_minute * (past_count(links) + 2)
+    past = past_count(links)
+    past_log = (links["profile_sum_log"] - links["recent_sum_log"]).where(past > 0, 0.0)
+    weight = past + PRIOR_WEIGHT
+    usual_log = (past_log + PRIOR_WEIGHT * constants.mu0) / weight
+    usual_sd = np.sqrt((past * constants.sd_within**2 + PRIOR_WEIGHT * constants.sd0**2) / weight)
+    usual_minute = usual_rate(past, constants.c_minute)
+    usual_recent = usual_rate(past, constants.c_recent)
     is_new = links["first_seen"] >= links["window_start"]
     novelty = np.where(is_new, 1.0, constants.known_receiver_weight)
-    further_receivers = links["distinct_receivers"] - 1
-    spread = _up((further_receivers - usual_minute) / np.sqrt(1 + usual_minute))
     surprise = _up((np.log(links["max_amount"]) - usual_log) / usual_sd)
+    recent_surplus = links["recent_sum_log"] - links["recent_count"] * usual_log
+    surprise_recent = _up(recent_surplus / (usual_sd * np.sqrt(links["recent_count"])))
+    inflow = _excess(links["receiver_senders"], constants.inflow_mean)
     return links.assign(
         usual_receivers=1 + usual_minute,
+        usual_recent_receivers=1 + usual_recent,
         usual_amount=np.exp(usual_log),
-        feature_receiver_spread=novelty * spread,
+        feature_receiver_spread=novelty * _excess(links["distinct_receivers"], usual_minute),
+        feature_receiver_spread_recent=novelty * _excess(links["recent_receivers"], usual_recent),
         feature_amount_surprise=novelty * surprise,
         feature_failed_count=links["failed_count"].clip(upper=FAILED_LIMIT),
+        feature_amount_surprise_recent=novelty * surprise_recent,
+        feature_receiver_inflow=novelty * inflow * surprise.clip(upper=3) / 2,
     )
+
+
+def _excess(distinct: pd.Series[float], usual: pd.Series[float] | float) -> pd.Series[float]:
+    """Return how far further counterparties exceed the usual number, in its own deviations."""
+    return _up((distinct - 1 - usual) / np.sqrt(1 + usual))
 
 
 def _up(values: pd.Series[float]) -> pd.Series[float]:
@@ -190,16 +240,29 @@ def _view(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     return rows[rows["view"] == view_code(name)].copy()
 
 
+def _renamed(of_view: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the columns of a sender's view that the features need, named after it."""
+    renamed = of_view.rename(
+        columns={"transaction_count": f"{name}_count", "sum_log_amount": f"{name}_sum_log"}
+    )
+    kept = [f"{name}_count", f"{name}_sum_log", "recent_receivers"]
+    return renamed[[*EVALUATION_KEYS, *(column for column in kept if column in renamed)]]
+
+
 def _older_window(
-    minutes: pd.DataFrame, rows: pd.DataFrame, view: str, keys: list[str]
+    minutes: pd.DataFrame, rows: pd.DataFrame, view: str, keys: list[str], entity: str = "sender"
 ) -> pd.DataFrame:
     """Return, for each minute, the view's row of the older window that holds the minute.
 
     Windows slide by half their length, so two hold each minute; the older one remembers more.
+    ``entity`` names the column of ``minutes`` whose rows of the view are looked up.
     """
-    of_view = _view(rows, view).rename(columns={"entity": "sender", "counterparty": "payee"})
-    of_view = of_view.rename(columns={"window_end": "view_end"})
-    joined = minutes[EVALUATION_KEYS].merge(of_view, on=["batch", "sender"])
+    names = {"entity": entity, "window_end": "view_end"}
+    if entity == "sender":
+        names["counterparty"] = "payee"
+    of_view = _view(rows, view).rename(columns=names)
+    wanted = minutes[[*EVALUATION_KEYS, *({entity} - {"sender"})]]
+    joined = wanted.merge(of_view, on=["batch", entity])
     holds = (joined["view_end"] > joined["window_start"]) & (
         joined["view_end"] - view_size_ms(view) <= joined["window_start"]
     )

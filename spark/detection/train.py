@@ -45,6 +45,7 @@ from detection.score import (
     link_payees,
     past_count,
     strongest,
+    usual_rate,
 )
 from detection.session import spark_session
 from detection.validate import validate
@@ -68,6 +69,14 @@ MIN_MAJORITY = 0.6
 MAX_BUDGET_MISS = 0.2
 """The gate: a smaller majority cluster is no "normal"; an alert rate on the later slice that
 misses the budget by more than this share would flood or starve the people who read alerts."""
+
+FEATURE_VIEWS = (
+    "sender_minute",
+    "sender_recent",
+    "receiver_recent",
+    "sender_profile",
+    "sender_receiver",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +121,7 @@ def emulate(decoded: DataFrame, allowed_lateness_s: int) -> pd.DataFrame:
     validated = validate(decoded, allowed_lateness_s)
     batch = F.floor(F.col("arrival_ms") / BATCH_MS)
     exploded = explode_views(validated.withColumn("batch", batch), "batch")
-    views = ("sender_minute", "sender_profile", "sender_receiver")
-    of_features = exploded.where(F.col("view").isin(*(view_code(name) for name in views)))
+    of_features = exploded.where(F.col("view").isin(*(view_code(name) for name in FEATURE_VIEWS)))
     return aggregate_batches(of_features).toPandas()
 
 
@@ -133,10 +141,20 @@ def population(decoded: DataFrame) -> tuple[float, float, float]:
     return float(overall[0]), float(overall[1]), float(np.sqrt(within[0]))
 
 
-def learn_rate(links: pd.DataFrame) -> float:
-    """Return ``c_minute``: sum(count - 1) / sum(past + 2) over the last state of each minute."""
+def learn_usual(rows: pd.DataFrame, constants: Constants) -> Constants:
+    """Return ``constants`` with the usual rates of accounts and receivers.
+
+    c = sum(count - 1) / sum(past + 2), over the last state of each minute of the training slice.
+    """
+    links = split(link_payees(rows, constants)).train
     last = links.sort_values("batch").drop_duplicates(["sender", "window_start"], keep="last")
-    return float((last["transaction_count"] - 1).sum() / (past_count(last) + 2).sum())
+    past = usual_rate(past_count(last), 1.0).sum()
+    return dataclasses.replace(
+        constants,
+        c_minute=float((last["transaction_count"] - 1).sum() / past),
+        c_recent=float((last["recent_count"] - 1).sum() / past),
+        inflow_mean=float((links["receiver_senders"] - 1).mean()),
+    )
 
 
 def split(evaluations: pd.DataFrame) -> Slices:
@@ -196,10 +214,8 @@ def train(spark: SparkSession, data: Path, out: Path, seed: int, allowed_latenes
     decoded = read_history(spark, data).cache()
     mu0, sd0, sd_within = population(decoded)
     rows = emulate(decoded, allowed_lateness_s)
-    constants = Constants(mu0, sd0, sd_within, 0.0, KNOWN_RECEIVER_WEIGHT)
-    constants = dataclasses.replace(
-        constants, c_minute=learn_rate(split(link_payees(rows, constants)).train)
-    )
+    unlearnt = Constants(mu0, sd0, sd_within, 0.0, 0.0, 0.0, KNOWN_RECEIVER_WEIGHT)
+    constants = learn_usual(rows, unlearnt)
     links = link_payees(rows, constants)
     scales = np.array([feature.scale for feature in FEATURES])
     size = np.linalg.norm(links[FEATURE_COLUMNS].to_numpy() / scales, axis=1)

@@ -29,7 +29,8 @@ FOREVER_MS = 253_402_300_799_000
 class View:
     """A row of the specification.
 
-    ``entity`` and ``counterparty`` are SQL expressions of longs over one transaction. Windows
+    ``entity``, ``counterparty`` and ``counted`` (whose distinct values are counted) are SQL
+    expressions of longs over one transaction. Windows
     are ``size_ms`` long and begin every ``slide_ms`` of ``clock_ms`` (a column of milliseconds);
     a size of None means one window for ever. ``verdicts`` are those that enter the view. The
     place in ``VIEWS`` is the view's code in the state.
@@ -38,6 +39,7 @@ class View:
     name: str
     entity: str
     counterparty: str
+    counted: str
     clock_ms: Literal["transaction_timestamp", "arrival_ms"]
     size_ms: int | None
     slide_ms: int
@@ -53,15 +55,24 @@ NOBODY = "0L"
 TRANSACTION_TIME: Literal["transaction_timestamp"] = "transaction_timestamp"
 ARRIVAL_TIME: Literal["arrival_ms"] = "arrival_ms"
 
+RECENT_MS = (10 * MINUTE_MS, 5 * MINUTE_MS)
 PROFILE_MS = (28 * DAY_MS, 14 * DAY_MS)
+SENT = (SENDER, NOBODY, RECEIVER, TRANSACTION_TIME)
+RECEIVED = (RECEIVER, NOBODY, SENDER, TRANSACTION_TIME)
+PAIR = (SENDER, RECEIVER, RECEIVER, TRANSACTION_TIME)
+PIPELINE = ("verdict", NOBODY, NOBODY, ARRIVAL_TIME)
 
 VIEWS = (
-    View("sender_minute", SENDER, NOBODY, TRANSACTION_TIME, MINUTE_MS, MINUTE_MS, (SCORED,)),
-    View("sender_profile", SENDER, NOBODY, TRANSACTION_TIME, *PROFILE_MS, (SCORED, LATE)),
-    View("sender_receiver", SENDER, RECEIVER, TRANSACTION_TIME, *PROFILE_MS, (SCORED, LATE)),
-    View("pipeline_minute", "verdict", NOBODY, ARRIVAL_TIME, MINUTE_MS, MINUTE_MS, VERDICTS),
-    View("pipeline_total", "verdict", NOBODY, ARRIVAL_TIME, None, MINUTE_MS, VERDICTS),
+    View("sender_minute", *SENT, MINUTE_MS, MINUTE_MS, (SCORED,)),
+    View("sender_recent", *SENT, *RECENT_MS, (SCORED,)),
+    View("receiver_recent", *RECEIVED, *RECENT_MS, (SCORED,)),
+    View("sender_profile", *SENT, *PROFILE_MS, (SCORED, LATE)),
+    View("sender_receiver", *PAIR, *PROFILE_MS, (SCORED, LATE)),
+    View("pipeline_minute", *PIPELINE, MINUTE_MS, MINUTE_MS, VERDICTS),
+    View("pipeline_total", *PIPELINE, None, MINUTE_MS, VERDICTS),
 )
+
+OF_THE_VIEW = None
 
 AGGREGATES = {
     "transaction_count": ("sum", "1L"),
@@ -69,7 +80,7 @@ AGGREGATES = {
     "sum_log_amount": ("sum", "ln(transaction_amount)"),
     "max_amount": ("max", "transaction_amount"),
     "failed_count": ("sum", "if(transaction_status = 'failed', 1L, 0L)"),
-    "receiver_bits": ("bit_or", f"shiftleft(1L, cast({RECEIVER} & 63 as int))"),
+    "distinct_bits": ("bit_or", OF_THE_VIEW),
     "first_seen": ("min", "transaction_timestamp"),
     "last_seen": ("max", "transaction_timestamp"),
     "last_position": ("max", "position"),
@@ -77,7 +88,8 @@ AGGREGATES = {
 }
 """{name: (function, value of one transaction)}. Each is a long or a double, so that the buffers
 have a fixed length, and merging two groups is the same function again. Every view has them all:
-one layout of the state."""
+one layout of the state. ``distinct_bits`` is a sketch of the view's ``counted``: bit (hash mod
+64) of a long."""
 
 KEYS = ("view", "entity", "counterparty", "window_end")
 VIEW_COLUMNS = (*KEYS, *AGGREGATES)
@@ -126,12 +138,13 @@ def explode_views(transactions: DataFrame, *carried: str) -> DataFrame:
     closed ones have left the state, or soon will.
     """
     rows = F.array(*(row for code, view in enumerate(VIEWS) for row in _rows_of(code, view)))
-    values = [F.expr(value).alias(name) for name, (_, value) in AGGREGATES.items()]
+    values = {name: value for name, (_, value) in AGGREGATES.items() if value is not OF_THE_VIEW}
+    computed = [F.expr(value).alias(name) for name, value in values.items()]
     return (
-        transactions.select(rows.alias("rows"), "arrival_ms", *carried, *values)
-        .select(F.explode("rows").alias("row"), "arrival_ms", *carried, *AGGREGATES)
+        transactions.select(rows.alias("rows"), "arrival_ms", *carried, *computed)
+        .select(F.explode("rows").alias("row"), "arrival_ms", *carried, *values)
         .where(F.col("row.window_end") > F.col("arrival_ms"))
-        .select(*(f"row.{key}" for key in KEYS), *carried, *AGGREGATES)
+        .select("row.*", *carried, *values)
     )
 
 
@@ -182,9 +195,10 @@ def _rows_of(code: int, view: View) -> list[Column]:
         slides = view.size_ms // view.slide_ms
         ends = [slide_start + (slide + 1) * view.slide_ms for slide in range(slides)]
     enters = F.col("verdict").isin(*(VERDICTS.index(verdict) for verdict in view.verdicts))
-    keys = [
+    columns = [
         F.lit(code).cast("byte").alias("view"),
         F.expr(view.entity).alias("entity"),
         F.expr(view.counterparty).alias("counterparty"),
+        F.expr(f"shiftleft(1L, cast({view.counted} & 63 as int))").alias("distinct_bits"),
     ]
-    return [F.struct(*keys, F.when(enters, end).alias("window_end")) for end in ends]
+    return [F.struct(*columns, F.when(enters, end).alias("window_end")) for end in ends]

@@ -196,9 +196,18 @@ def test_minutes_hold_what_their_names_say(spark: SparkSession) -> None:
     assert minute["total_amount"] == 40.0
     assert minute["max_amount"] == 30.0
     assert minute["failed_count"] == 1
-    assert int(minute["receiver_bits"]).bit_count() == 2
+    assert int(minute["distinct_bits"]).bit_count() == 2
     assert minute["first_seen"] == START_MS + 1000
     assert minute["last_position"] == 2
+
+
+def test_a_receiver_counts_its_senders_and_a_sender_its_receivers(spark: SparkSession) -> None:
+    rows = [row(n, n, sender=f"s{n}", receiver="mule") for n in range(4)]
+    table = spark.createDataFrame(rows, SCHEMA).withColumn("batch", F.lit(0))
+    whole = aggregate_batches(explode_views(table, "batch")).toPandas()
+    bits = whole.set_index("view")["distinct_bits"]
+    assert {int(value).bit_count() for value in bits[view_code("sender_recent")]} == {1}
+    assert {int(value).bit_count() for value in bits[view_code("receiver_recent")]} == {4}
 
 
 def test_every_aggregate_is_a_long_or_a_double(spark: SparkSession) -> None:

@@ -56,7 +56,10 @@ def played(pipeline: LocalPipeline, tmp_path_factory: pytest.TempPathFactory) ->
     """Play a labelled file, the corpus and duplicates; kill the job meanwhile; drain."""
     file = tmp_path_factory.mktemp("data") / "labelled.parquet"
     options = f"--accounts {ACCOUNTS} --rate {RATE} --minutes {MINUTES} --seed 11 --out {file}"
-    export = pipeline.python("-m", "simulator", "export", *options.split())
+    # More fraud than usual, so that minutes hold enough incidents to judge by.
+    export = pipeline.python(
+        "-m", "simulator", "export", *options.split(), FRAUD__SIMULATOR__FRAUD_RATE="0.03"
+    )
     assert export.wait(120) == 0
     started_ms = now_ms()
     player = pipeline.python("-m", "simulator", "play", str(file))

@@ -84,9 +84,10 @@ class LocalPipeline:
         rows = self.rows("SELECT details FROM pipeline_status WHERE component = %s", component)
         return dict(rows[0].details) if rows else {}
 
-    def python(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def python(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start one of the services' commands with the settings of this pipeline."""
-        return subprocess.Popen([sys.executable, *arguments], env=self._env(), cwd=PROJECT_ROOT)
+        environment = {**self._env(), **variables}
+        return subprocess.Popen([sys.executable, *arguments], env=environment, cwd=PROJECT_ROOT)
 
     def pid_of(self, service: str) -> int:
         """Return the process id of a service of the launcher."""

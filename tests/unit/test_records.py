@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
+from typing import Any
+
+import fastavro
 import pytest
 
 from pipeline.records import REASONS, SCHEMA_JSON, dead_letter_reason, encode, is_late, rejection
@@ -24,6 +29,47 @@ def test_the_first_broken_rule_gives_the_reason() -> None:
 
 def test_encode_writes_the_confluent_header() -> None:
     assert encode(transaction("x", ARRIVAL_MS), 258)[:5] == b"\x00\x00\x00\x01\x02"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"transaction_timestamp": 0, "transaction_amount": 5},
+        {"transaction_timestamp": -1, "transaction_amount": float("nan")},
+        {"transaction_timestamp": 63, "transaction_amount": float("-inf")},
+        {"transaction_timestamp": 64, "transaction_amount": -0.0},
+        {"transaction_timestamp": 2**63 - 1, "sender_account": ""},
+        {"transaction_timestamp": -(2**63), "sender_account": "x" * 63},
+        {"sender_account": "x" * 64, "receiver_account": "x" * 65},
+        {"sender_account": "zażółć 💶", "receiver_account": "x" * 100_000},
+        {"transaction_type": "\0", "transaction_status": "ü" * 8192},
+    ],
+)
+def test_encode_writes_the_same_bytes_as_fastavro(values: dict[str, Any]) -> None:
+    record = transaction("x", ARRIVAL_MS, **values)
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, fastavro.parse_schema(json.loads(SCHEMA_JSON)), record)
+    assert encode(record, 7)[5:] == body.getvalue()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"transaction_timestamp": 2**63},
+        {"transaction_timestamp": -(2**63) - 1},
+        {"transaction_timestamp": None},
+        {"transaction_timestamp": 1.5},
+        {"transaction_amount": "1"},
+        {"transaction_amount": None},
+        {"sender_account": None},
+        {"sender_account": b"bytes"},
+        {"receiver_account": "\ud800"},
+    ],
+)
+def test_encode_refuses_what_does_not_fit_the_schema(values: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        encode(transaction("x", ARRIVAL_MS, **values), 7)
 
 
 def test_lateness_counts_from_arrival() -> None:

@@ -20,9 +20,9 @@ START_MS = 1_735_689_600_000
 
 @pytest.fixture(scope="module")
 def rows() -> list[LabelledTransaction]:
-    world = make_world(3, 50)
+    world = make_world(3, 50, 5)
     live_rows = itertools.islice(live(world, START_MS, 20.0, 0.1), 500)
-    return [*history(world, START_MS, 5), *live_rows]
+    return [*history(world, START_MS), *live_rows]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

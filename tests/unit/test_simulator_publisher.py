@@ -43,8 +43,8 @@ def records(bootstrap_servers: str, topic: str, count: int) -> list[Message]:
 
 
 def test_every_transaction_arrives_once_and_its_label_apart(bootstrap_servers: str) -> None:
-    world = make_world(1, 20)
-    past = list(history(world, START_MS, 5))
+    world = make_world(1, 20, 5)
+    past = list(history(world, START_MS))
     rows = [*past, *itertools.islice(live(world, START_MS, 20.0, 0.1), 1000)]
     publisher = Publisher(bootstrap_servers, SCHEMA_ID, is_stopped=lambda: False)
     for row in rows:
@@ -73,7 +73,7 @@ def test_every_transaction_arrives_once_and_its_label_apart(bootstrap_servers: s
 
 
 def test_the_value_is_confluent_avro_without_a_label(bootstrap_servers: str) -> None:
-    (row,) = itertools.islice(live(make_world(1, 20), START_MS, 20.0, 0.2), 1)
+    (row,) = itertools.islice(live(make_world(1, 20, 5), START_MS, 20.0, 0.2), 1)
     publisher = Publisher(bootstrap_servers, SCHEMA_ID, is_stopped=lambda: False)
     publisher.publish(row)
     assert publisher.flush(30)
@@ -82,8 +82,21 @@ def test_the_value_is_confluent_avro_without_a_label(bootstrap_servers: str) -> 
     assert message.headers() is None
 
 
+def test_a_kafka_timestamp_may_be_given_and_the_label_has_that_of_its_sending(
+    bootstrap_servers: str,
+) -> None:
+    (row,) = itertools.islice(live(make_world(1, 20, 5), START_MS, 20.0, 0.0), 1)
+    publisher = Publisher(bootstrap_servers, SCHEMA_ID, is_stopped=lambda: False)
+    publisher.publish(row, START_MS)
+    assert publisher.flush(30)
+    (message,) = records(bootstrap_servers, TRANSACTIONS_TOPIC, 1)
+    assert message.timestamp()[1] == START_MS
+    (label,) = records(bootstrap_servers, GROUND_TRUTH_TOPIC, 1)
+    assert label.timestamp()[1] > START_MS
+
+
 def test_a_record_that_is_not_acknowledged_is_reported() -> None:
-    (row,) = itertools.islice(live(make_world(1, 20), START_MS, 20.0, 0.0), 1)
+    (row,) = itertools.islice(live(make_world(1, 20, 5), START_MS, 20.0, 0.0), 1)
     publisher = Publisher("127.0.0.1:1", SCHEMA_ID, is_stopped=lambda: False)  # nobody listens
     publisher.publish(row)
     assert not publisher.flush(0.2)
@@ -92,7 +105,7 @@ def test_a_record_that_is_not_acknowledged_is_reported() -> None:
 
 def test_a_full_queue_gives_up_only_when_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulator.publisher.QUEUE_MESSAGES", 1)
-    rows = itertools.islice(live(make_world(1, 20), START_MS, 20.0, 0.0), 2)
+    rows = itertools.islice(live(make_world(1, 20, 5), START_MS, 20.0, 0.0), 2)
     waits = itertools.count()
     publisher = Publisher("127.0.0.1:1", SCHEMA_ID, is_stopped=lambda: next(waits) >= 2)
     for row in rows:
@@ -110,7 +123,7 @@ def test_the_heartbeat_tells_phase_counts_and_trouble(bootstrap_servers: str) ->
 
     progress.publisher = Publisher(bootstrap_servers, SCHEMA_ID, is_stopped=lambda: False)
     progress.phase = "live"
-    for row in itertools.islice(live(make_world(1, 20), START_MS, 20.0, 0.0), 10):
+    for row in itertools.islice(live(make_world(1, 20, 5), START_MS, 20.0, 0.0), 10):
         progress.publisher.publish(row)
     progress.publisher.flush(30)
     status = progress.snapshot()[PRODUCER]
