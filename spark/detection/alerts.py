@@ -141,7 +141,7 @@ def reason(evaluation: Mapping[Any, Any]) -> str:
             f" usually {evaluation['usual_recent_receivers']:.0f}"
         ),
         "amount_surprise_recent": (
-            f"{evaluation['recent_count']} payments in ten minutes of"
+            f"{_payments(evaluation['recent_count'])} in ten minutes of"
             f" {_times(recent_amount / evaluation['usual_amount'])} the usual amount"
         ),
         "receiver_inflow": (
