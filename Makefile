@@ -79,7 +79,7 @@ ps: ## State of each container
 ##@ Test
 
 .PHONY: test
-test: lint types test-unit test-java test-contract test-spark test-web test-stack test-compose ## Everything that CI runs, in this order
+test: lint types test-unit test-java test-contract test-spark test-web test-stack ## Everything that CI runs, in this order
 
 .PHONY: lint
 lint: setup-tests ## Check style; changes nothing
