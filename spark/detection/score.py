@@ -74,20 +74,20 @@ simulated hours, average precision: 30 .51, 60 .50, no cap .46."""
 
 EVALUATION_KEYS = ["batch", "sender", "window_start"]
 MINUTE_FACTS = ["transaction_count", "total_amount", "failed_count", "max_amount"]
-EVALUATION_COLUMNS = [
+LINK_COLUMNS = [
     *EVALUATION_KEYS,
+    "payee",
     *MINUTE_FACTS,
     "distinct_receivers",
     "recent_count",
     "recent_receivers",
     "recent_sum_log",
+    "profile_count",
+    "profile_sum_log",
+    "is_new_receiver",
     "receiver_senders",
     "last_position",
     "last_arrival",
-    "usual_receivers",
-    "usual_recent_receivers",
-    "usual_amount",
-    *FEATURE_COLUMNS,
 ]
 
 
@@ -122,12 +122,16 @@ class Scorer:
     def evaluate(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return one evaluation for each (batch, sender, minute) in ``rows``.
 
-        ``rows``: ``batch`` and ``views.VIEW_COLUMNS``. The result has ``EVALUATION_COLUMNS``,
-        ``score`` and ``SHARE_COLUMNS``: each feature's part of the squared distance (they add
-        up to 1, or are all 0 at the centre). A minute's score is the highest over the payees that
-        the batch paid in it.
+        ``rows``: ``batch`` and ``views.VIEW_COLUMNS``. The result has ``LINK_COLUMNS``, what
+        ``add_features`` adds, ``score`` and ``SHARE_COLUMNS``: each feature's part of the squared
+        distance (they add up to 1, or are all 0 at the centre). A minute's score is the highest
+        over the payees that the batch paid in it.
         """
-        links = link_payees(rows, self.constants)
+        return self.score(link(rows))
+
+    def score(self, links: pd.DataFrame) -> pd.DataFrame:
+        """Return what ``evaluate`` does, from the result of ``link``."""
+        links = add_features(links, self.constants)
         scaled = links[FEATURE_COLUMNS].to_numpy() / self.scales
         squares = (scaled - self.centre) ** 2
         totals = squares.sum(axis=1)
@@ -139,8 +143,11 @@ class Scorer:
         return strongest(scored, "score")
 
 
-def link_payees(rows: pd.DataFrame, constants: Constants) -> pd.DataFrame:
-    """Return a row with all features for each minute and each payee that the batch paid in it.
+def link(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row of ``LINK_COLUMNS`` for each minute and each payee that the batch paid in it.
+
+    All that the views know and no training constant: what is learnt from links can be learnt
+    again without computing the views again. ``rows``: ``batch`` and ``views.VIEW_COLUMNS``.
 
     A payee belongs to a minute if the pair's first payment lies before the minute's end and its
     last not before its start: exact unless a known payee was paid before and after the minute
@@ -171,7 +178,8 @@ def link_payees(rows: pd.DataFrame, constants: Constants) -> pd.DataFrame:
             on=[*EVALUATION_KEYS, "payee"],
         )
     )
-    return _with_features(links, constants)
+    links["is_new_receiver"] = links["first_seen"] >= links["window_start"]
+    return links[LINK_COLUMNS]
 
 
 def strongest(links: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -200,7 +208,8 @@ def usual_rate(past: pd.Series[int], factor: float) -> pd.Series[float]:
     return factor * (past.clip(upper=MAX_HISTORY) + 2)
 
 
-def _with_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
+def add_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
+    """Return ``links`` with what is usual for the account and ``FEATURE_COLUMNS``."""
     past = past_count(links)
     past_log = (links["profile_sum_log"] - links["recent_sum_log"]).where(past > 0, 0.0)
     weight = past + PRIOR_WEIGHT
@@ -208,13 +217,15 @@ def _with_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
     usual_sd = np.sqrt((past * constants.sd_within**2 + PRIOR_WEIGHT * constants.sd0**2) / weight)
     usual_minute = usual_rate(past, constants.c_minute)
     usual_recent = usual_rate(past, constants.c_recent)
-    is_new = links["first_seen"] >= links["window_start"]
-    novelty = np.where(is_new, 1.0, constants.known_receiver_weight)
+    novelty = np.where(links["is_new_receiver"], 1.0, constants.known_receiver_weight)
     surprise = _up((np.log(links["max_amount"]) - usual_log) / usual_sd)
     recent_surplus = links["recent_sum_log"] - links["recent_count"] * usual_log
     surprise_recent = _up(recent_surplus / (usual_sd * np.sqrt(links["recent_count"])))
     inflow = _excess(links["receiver_senders"], constants.inflow_mean)
     return links.assign(
+        novelty=novelty,
+        usual_log=usual_log,
+        usual_sd=usual_sd,
         usual_receivers=1 + usual_minute,
         usual_recent_receivers=1 + usual_recent,
         usual_amount=np.exp(usual_log),

@@ -16,8 +16,9 @@ from detection.score import (
     SHARE_COLUMNS,
     Constants,
     Scorer,
+    add_features,
     distinct_from_bits,
-    link_payees,
+    link,
 )
 from detection.views import AGGREGATES, DAY_MS, MINUTE_MS, VIEW_COLUMNS, view_code
 
@@ -84,6 +85,10 @@ def frame(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(complete, columns=["batch", *VIEW_COLUMNS])
 
 
+def linked(rows: pd.DataFrame) -> pd.DataFrame:
+    return add_features(link(rows), CONSTANTS)
+
+
 def only(links: pd.DataFrame) -> Any:
     assert len(links) == 1
     return links.iloc[0]
@@ -98,13 +103,13 @@ def usual_sd(past: int = 30) -> float:
 
 
 def test_a_usual_payment_to_a_known_payee_has_no_feature() -> None:
-    link = only(link_payees(frame(pair(first_seen=0)), CONSTANTS))
+    link = only(linked(frame(pair(first_seen=0))))
     features = [link[f"feature_{name}"] for name in FEATURE_NAMES]
     assert features == pytest.approx([0] * len(FEATURE_NAMES), abs=0.01)
 
 
 def test_amount_surprise_follows_its_formula() -> None:
-    link = only(link_payees(frame(minute(max_amount=500.0)), CONSTANTS))
+    link = only(linked(frame(minute(max_amount=500.0))))
     expected = (math.log(500) - usual_log()) / usual_sd()
     assert link["feature_amount_surprise"] == pytest.approx(expected)
     assert link["usual_amount"] == pytest.approx(math.exp(usual_log()))
@@ -112,20 +117,20 @@ def test_amount_surprise_follows_its_formula() -> None:
 
 def test_recent_payments_are_no_part_of_the_past() -> None:
     rows = frame(recent(transaction_count=11, sum_log_amount=11 * LN_50), profile(past=30))
-    link = only(link_payees(rows, CONSTANTS))
+    link = only(linked(rows))
     assert link["usual_amount"] == pytest.approx(math.exp(usual_log(past=20)))
 
 
 def test_a_known_payee_halves_the_surprise() -> None:
-    new = only(link_payees(frame(minute(max_amount=500.0)), CONSTANTS))
+    new = only(linked(frame(minute(max_amount=500.0))))
     known_pair = pair(first_seen=MINUTE - 1)
-    known = only(link_payees(frame(minute(max_amount=500.0), known_pair), CONSTANTS))
+    known = only(linked(frame(minute(max_amount=500.0), known_pair)))
     assert known["feature_amount_surprise"] == new["feature_amount_surprise"] / 2
 
 
 def test_receiver_spread_follows_its_formula() -> None:
     rows = frame(minute(distinct_bits=0b11111), recent(distinct_bits=0b1111111))
-    link = only(link_payees(rows, CONSTANTS))
+    link = only(linked(rows))
     usual_minute, usual_recent = 0.01 * (30 + 2), 0.05 * (30 + 2)
     five, seven = -64 * math.log(59 / 64), -64 * math.log(57 / 64)
     assert link["feature_receiver_spread"] == pytest.approx(
@@ -139,7 +144,7 @@ def test_receiver_spread_follows_its_formula() -> None:
 
 def test_amount_surprise_recent_follows_its_formula() -> None:
     rows = frame(recent(transaction_count=4, sum_log_amount=4 * math.log(150)), profile(past=33))
-    link = only(link_payees(rows, CONSTANTS))
+    link = only(linked(rows))
     surplus = 4 * math.log(150) - 4 * link_log(link)
     past = 30
     assert link["feature_amount_surprise_recent"] == pytest.approx(
@@ -154,31 +159,31 @@ def link_log(link: Any) -> float:
 def test_receiver_inflow_needs_many_senders_and_a_high_amount() -> None:
     many = received(distinct_bits=0b1111111111)
     high = minute(max_amount=5000.0)
-    link = only(link_payees(frame(high, many), CONSTANTS))
+    link = only(linked(frame(high, many)))
     ten = -64 * math.log(54 / 64)
     assert link["feature_receiver_inflow"] == pytest.approx((ten - 1 - 3) / 2 * 3 / 2)
-    assert only(link_payees(frame(many), CONSTANTS))["feature_receiver_inflow"] == 0
+    assert only(linked(frame(many)))["feature_receiver_inflow"] == 0
 
 
 def test_the_usual_rate_stops_growing_with_history() -> None:
-    long = only(link_payees(frame(profile(past=100_000)), CONSTANTS))
+    long = only(linked(frame(profile(past=100_000))))
     assert long["usual_receivers"] == pytest.approx(1 + 0.01 * (MAX_HISTORY + 2))
 
 
 def test_the_older_of_two_windows_is_the_past() -> None:
     rows = frame(profile(past=0, end=NEW_END), profile(past=30))
-    assert only(link_payees(rows, CONSTANTS))["profile_count"] == 31
+    assert only(linked(rows))["profile_count"] == 31
 
 
 def test_a_payee_of_another_minute_is_no_link() -> None:
     later = pair(payee=8, first_seen=MINUTE + MINUTE_MS, last_seen=MINUTE + MINUTE_MS)
     earlier = pair(payee=7, first_seen=0, last_seen=MINUTE - 1)
     rows = frame(pair(), later, earlier, received(), received(8), received(7))
-    assert link_payees(rows, CONSTANTS)["payee"].tolist() == [PAYEE]
+    assert linked(rows)["payee"].tolist() == [PAYEE]
 
 
 def test_an_account_without_a_past_is_measured_against_everybody() -> None:
-    link = only(link_payees(frame(profile(past=0)), CONSTANTS))
+    link = only(linked(frame(profile(past=0))))
     assert link["usual_amount"] == pytest.approx(math.exp(4.0))
 
 

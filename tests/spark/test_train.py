@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from detection.model import CARD_FILE, CURRENT_FILE, ModelError, current_version, load_model
 from detection.score import EVALUATION_KEYS, FEATURE_COLUMNS, FEATURE_NAMES
-from detection.train import ALERT_BUDGET, fit, gate, split
+from detection.train import BUDGETS, fit, gate, split
 from pipeline.settings import PROJECT_ROOT, load_settings
 
 MODEL_DIR = PROJECT_ROOT / load_settings(environment={}).scoring.model_dir
@@ -45,7 +45,7 @@ def test_one_seed_gives_the_same_centres_whatever_the_order_of_rows(spark: Spark
 
 def test_split_leaves_out_the_warm_up_and_keeps_the_order_of_time() -> None:
     minutes = pd.DataFrame({"window_start": np.arange(0, 100 * 60_000, 60_000)})
-    slices = split(minutes)
+    slices = split(minutes, 0.6)
     assert slices.train["window_start"].min() == 10 * 60_000
     assert slices.train["window_start"].max() < slices.later["window_start"].min()
     assert slices.later["window_start"].max() == 99 * 60_000
@@ -54,8 +54,8 @@ def test_split_leaves_out_the_warm_up_and_keeps_the_order_of_time() -> None:
 @pytest.mark.parametrize(
     ("majority", "rate", "words"),
     [
-        (0.59, ALERT_BUDGET, "majority cluster holds 59%"),
-        (0.9, ALERT_BUDGET * 1.3, "misses the budget"),
+        (0.59, BUDGETS["alert"], "majority cluster holds 59%"),
+        (0.9, BUDGETS["alert"] * 1.3, "misses the budget"),
         (0.9, 0.0, "misses the budget"),
     ],
 )
@@ -65,7 +65,7 @@ def test_the_gate_refuses_with_a_reason(majority: float, rate: float, words: str
 
 
 def test_the_gate_lets_a_good_model_pass() -> None:
-    gate(0.9, ALERT_BUDGET * 0.9)
+    gate(0.9, BUDGETS["alert"] * 0.9)
 
 
 def test_the_committed_model_scores_as_its_pipeline_does(spark: SparkSession) -> None:
