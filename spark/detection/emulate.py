@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from detection.model import ModelError
 from detection.score import link
 from detection.validate import validate
-from detection.views import aggregate_batches, explode_views, view_code
+from detection.views import VIEWS, View, aggregate_batches, explode_views
 from pipeline.records import FIELDS
 
 BATCH_MS = 1_000
@@ -25,13 +25,7 @@ BATCH_MS = 1_000
 CHUNK_TRANSACTIONS = 200_000
 """Transactions whose view rows are in memory at a time, about 1 GB."""
 
-FEATURE_VIEWS = (
-    "sender_minute",
-    "sender_recent",
-    "receiver_recent",
-    "sender_profile",
-    "sender_receiver",
-)
+PIPELINE_VIEWS = ("pipeline_minute", "pipeline_total")
 
 
 def read_table(spark: SparkSession, path: Path) -> DataFrame:
@@ -71,14 +65,18 @@ def read_labelled(spark: SparkSession, path: Path) -> DataFrame:
 
 
 def link_history(
-    decoded: DataFrame, allowed_lateness_s: int, batch_ms: int = BATCH_MS
+    decoded: DataFrame,
+    allowed_lateness_s: int,
+    views: tuple[View, ...] = VIEWS,
+    batch_ms: int = BATCH_MS,
 ) -> pd.DataFrame:
     """Return the links of decoded records in batches of ``batch_ms`` of arrival."""
     validated = validate(decoded, allowed_lateness_s)
-    return link_batches(validated.withColumn("batch", F.floor(F.col("arrival_ms") / batch_ms)))
+    batch = F.floor(F.col("arrival_ms") / batch_ms)
+    return link_batches(validated.withColumn("batch", batch), views)
 
 
-def link_batches(numbered: DataFrame) -> pd.DataFrame:
+def link_batches(numbered: DataFrame, views: tuple[View, ...] = VIEWS) -> pd.DataFrame:
     """Return ``score.LINK_COLUMNS`` of validated records that carry the number of their ``batch``.
 
     What the stream emits is written to a temporary folder and linked there part by part: it holds
@@ -90,11 +88,11 @@ def link_batches(numbered: DataFrame) -> pd.DataFrame:
     count, first, last = extent
     chunks = math.ceil(count / CHUNK_TRANSACTIONS)
     length = math.ceil((last - first + 1) / chunks)
-    exploded = explode_views(numbered, "batch")
-    of_features = exploded.where(F.col("view").isin(*(view_code(name) for name in FEATURE_VIEWS)))
+    of_features = tuple(view for view in views if view.name not in PIPELINE_VIEWS)
+    exploded = explode_views(numbered, "batch", views=of_features)
     chunk = F.floor((F.col("batch") - first) / length)
     with tempfile.TemporaryDirectory() as temporary:
-        emitted = aggregate_batches(of_features).withColumn("chunk", chunk)
+        emitted = aggregate_batches(exploded).withColumn("chunk", chunk)
         emitted.write.partitionBy("chunk").parquet(f"{temporary}/emitted")
         folders = sorted(Path(temporary, "emitted").glob("chunk=*"))
         return pd.concat(

@@ -33,24 +33,25 @@ from detection.model import (
     CURRENT_FILE,
     PIPELINE_FOLDER,
     ModelError,
+    described,
     folder_hashes,
 )
 from detection.score import (
     EVALUATION_KEYS,
-    FEATURE_COLUMNS,
-    FEATURE_NAMES,
-    FEATURES,
     Constants,
     Scorer,
+    active_features,
     add_features,
+    feature_columns,
     past_count,
+    scale_of,
     strongest,
     usual_rate,
 )
 from detection.session import spark_session
-from detection.views import MINUTE_MS
+from detection.views import MINUTE_MS, active_views
 from pipeline.logs import run_service
-from pipeline.settings import PROJECT_ROOT, load_settings
+from pipeline.settings import PROJECT_ROOT, ScoringConfig, load_settings
 
 WARM_UP_MS = 10 * MINUTE_MS
 """The first minutes of a stream only fill the short views."""
@@ -59,7 +60,6 @@ TRAIN_SHARE = 0.6
 STARTS = 10
 BUDGETS = {"alert": 0.005, "review": 0.01}
 """Shares of sender-minutes that may reach the alert and the review threshold."""
-KNOWN_RECEIVER_WEIGHT = 0.5
 MIN_MAJORITY = 0.6
 MAX_BUDGET_MISS = 0.2
 """The gate: a smaller majority cluster is no "normal"; an alert rate on the later slice that
@@ -77,6 +77,24 @@ class Slices:
 
     train: pd.DataFrame
     later: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a model is to look at: settings, not learnt. ``features``: names in their order."""
+
+    features: tuple[str, ...]
+    known_receiver_weight: float
+    large_amount: float
+
+    @classmethod
+    def of(cls, scoring: ScoringConfig) -> Options:
+        """Return the options that the settings ask for."""
+        return cls(
+            active_features(scoring.max_amount_feature, scoring.large_amount),
+            scoring.known_receiver_weight,
+            scoring.large_amount,
+        )
 
 
 @dataclass(frozen=True)
@@ -130,19 +148,19 @@ def fit_model(
     links: pd.DataFrame,
     amounts: Population,
     seed: int,
-    known_receiver_weight: float = KNOWN_RECEIVER_WEIGHT,
+    options: Options,
 ) -> Fitted:
     """Learn constants, centres and thresholds from the links of the training slice."""
-    constants = learn_usual(links, amounts, known_receiver_weight)
-    scales = np.array([feature.scale for feature in FEATURES])
+    constants = learn_usual(links, amounts, options.known_receiver_weight)
+    scales = np.array([scale_of(name) for name in options.features])
     featured = add_features(links, constants)
-    size = np.linalg.norm(featured[FEATURE_COLUMNS].to_numpy() / scales, axis=1)
-    pipeline = fit(spark, strongest(featured.assign(size=size), "size"), seed)
+    size = np.linalg.norm(featured[feature_columns(options.features)].to_numpy() / scales, axis=1)
+    pipeline = fit(spark, strongest(featured.assign(size=size), "size"), options.features, seed)
     kmeans = _kmeans(pipeline)
     sizes = kmeans.summary.clusterSizes
     majority = int(np.argmax(sizes))
     centres = [centre.tolist() for centre in kmeans.clusterCenters()]
-    scorer = Scorer(constants, np.array(centres[majority]), scales)
+    scorer = Scorer(constants, options.features, np.array(centres[majority]), scales)
     scores = minute_scores(scorer.score(links))
     thresholds = {name: float(scores.quantile(1 - budget)) for name, budget in BUDGETS.items()}
     return Fitted(pipeline, scorer, centres, sizes, majority, thresholds)
@@ -174,17 +192,19 @@ def minute_scores(scored: pd.DataFrame) -> pd.Series[float]:
     return highest
 
 
-def fit(spark: SparkSession, evaluations: pd.DataFrame, seed: int) -> PipelineModel:
+def fit(
+    spark: SparkSession, evaluations: pd.DataFrame, names: tuple[str, ...], seed: int
+) -> PipelineModel:
     """Fit KMeans k=2 ``STARTS`` times and return the pipeline with the lowest cost.
 
     Sorted and in one partition, so that one seed always gives the same centres.
     """
-    ordered = evaluations.sort_values(EVALUATION_KEYS)[FEATURE_COLUMNS].astype(float)
-    ordered.columns = pd.Index(FEATURE_NAMES)
+    ordered = evaluations.sort_values(EVALUATION_KEYS)[feature_columns(names)].astype(float)
+    ordered.columns = pd.Index(names)
     features = spark.createDataFrame(ordered).coalesce(1).cache()
-    assembler = VectorAssembler(inputCols=FEATURE_NAMES, outputCol="raw_features")
+    assembler = VectorAssembler(inputCols=list(names), outputCol="raw_features")
     scaler = ElementwiseProduct(
-        scalingVec=Vectors.dense([1 / feature.scale for feature in FEATURES]),
+        scalingVec=Vectors.dense([1 / scale_of(name) for name in names]),
         inputCol="raw_features",
         outputCol="features",
     )
@@ -214,24 +234,27 @@ def gate(majority_share: float, alert_rate: float) -> None:
         )
 
 
-def train(spark: SparkSession, data: Path, out: Path, seed: int, allowed_lateness_s: int) -> str:
+def train(spark: SparkSession, data: Path, out: Path, seed: int, scoring: ScoringConfig) -> str:
     """Train on ``data``, write ``out/<version>``; it is the default where ``out`` has none.
 
     Returns the version, which follows from the data, the seed and the features. Raises
     ``ModelError`` when the gate refuses the model; nothing is written then.
     """
     decoded = read_labelled(spark, data).cache()
-    slices = split(link_history(decoded, allowed_lateness_s), TRAIN_SHARE)
+    options = Options.of(scoring)
+    views = active_views(scoring.large_amount)
+    slices = split(link_history(decoded, scoring.allowed_lateness_s, views), TRAIN_SHARE)
     before_later = F.col("transaction_timestamp") < int(slices.later["window_start"].min())
-    fitted = fit_model(spark, slices.train, population(decoded.where(before_later)), seed)
+    amounts = population(decoded.where(before_later))
+    fitted = fit_model(spark, slices.train, amounts, seed, options)
     later = minute_scores(fitted.scorer.score(slices.later))
     rates = {name: float((later >= value).mean()) for name, value in fitted.thresholds.items()}
     sizes = fitted.cluster_sizes
     gate(sizes[fitted.majority_cluster] / sum(sizes), rates["alert"])
     data_hash = hashlib.sha256(data.read_bytes()).hexdigest()
-    features = [dataclasses.asdict(feature) for feature in FEATURES]
+    features = described(options.features)
     card = {
-        "version": _version(data_hash, seed, features),
+        "version": _version(data_hash, seed, features, options),
         "data": {
             "sha256": data_hash,
             "train_minutes": len(slices.train.drop_duplicates(MINUTE_KEYS)),
@@ -239,6 +262,7 @@ def train(spark: SparkSession, data: Path, out: Path, seed: int, allowed_latenes
         },
         "seed": seed,
         "features": features,
+        "large_amount": options.large_amount,
         "constants": dataclasses.asdict(fitted.scorer.constants),
         "centres": fitted.centres,
         "cluster_sizes": sizes,
@@ -255,8 +279,9 @@ def _kmeans(pipeline: PipelineModel) -> KMeansModel:
     return cast(KMeansModel, pipeline.stages[-1])
 
 
-def _version(data_hash: str, seed: int, features: list[dict[str, Any]]) -> str:
-    digest = hashlib.sha256(json.dumps([data_hash, seed, features]).encode()).hexdigest()
+def _version(data_hash: str, seed: int, features: list[dict[str, Any]], options: Options) -> str:
+    learnt_from = [data_hash, seed, features, dataclasses.asdict(options)]
+    digest = hashlib.sha256(json.dumps(learnt_from).encode()).hexdigest()
     return f"kmeans-{digest[:8]}"
 
 
@@ -294,7 +319,7 @@ def main() -> int:
             arguments.data,
             arguments.out,
             arguments.seed,
-            settings.scoring.allowed_lateness_s,
+            settings.scoring,
         )
     finally:
         spark.stop()

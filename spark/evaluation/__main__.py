@@ -23,13 +23,8 @@ from detection.emulate import link_history, read_labelled, read_table
 from detection.model import load_model
 from detection.score import Scorer
 from detection.session import spark_session
-from detection.train import (
-    BUDGETS,
-    MINUTE_KEYS,
-    fit_model,
-    population,
-    split,
-)
+from detection.train import BUDGETS, MINUTE_KEYS, Options, fit_model, population, split
+from detection.views import active_views
 from evaluation.baselines import BASELINES, minute_table
 from evaluation.metrics import at_threshold
 from evaluation.protocol import judge, make_stream, ranking, read_frauds
@@ -47,15 +42,17 @@ def evaluate_file(
     """Return {method: figures} for one labelled file."""
     decoded = read_labelled(spark, path).cache()
     frauds = read_frauds(read_table(spark, path))
-    links = link_history(decoded, settings.scoring.allowed_lateness_s)
+    scoring = settings.scoring
+    views = active_views(scoring.large_amount)
+    links = link_history(decoded, scoring.allowed_lateness_s, views)
     slices = split(links, TRAIN_SHARE)
     cut_ms = int(slices.later["window_start"].min())
     if model is None:
         amounts = population(decoded.where(F.col("transaction_timestamp") < cut_ms))
-        fitted = fit_model(spark, slices.train, amounts, seed)
+        fitted = fit_model(spark, slices.train, amounts, seed, Options.of(scoring))
         scorer, thresholds = fitted.scorer, fitted.thresholds
     else:
-        loaded = load_model(PROJECT_ROOT / settings.scoring.model_dir, model)
+        loaded = load_model(PROJECT_ROOT / scoring.model_dir, model, scoring.large_amount)
         scorer = loaded.scorer
         thresholds = {"alert": loaded.alert_threshold, "review": loaded.review_threshold}
     decoded.unpersist()

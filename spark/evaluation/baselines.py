@@ -15,9 +15,10 @@ from sklearn.cluster import KMeans
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.preprocessing import StandardScaler
 
-from detection.score import FEATURE_COLUMNS
+from detection.score import active_features, feature_columns
 from detection.train import MINUTE_KEYS
 
+FEATURE_COLUMNS: Final = feature_columns(active_features(False, 0))
 SEED: Final = 7
 ISOLATION_SAMPLES: Final = 50_000
 THREE_COLUMNS: Final = ["transaction_count", "total_amount", "failed_count"]
@@ -63,7 +64,7 @@ def one_line_rule(train: pd.DataFrame, test: pd.DataFrame) -> Any:
     """How many times the 99.5 % quantile of all minutes the amount or the count reaches."""
     amount = test["max_amount"] / train["max_amount"].quantile(0.995)
     count = test["transaction_count"] / train["transaction_count"].quantile(0.995)
-    return np.maximum(amount, count).to_numpy()
+    return np.maximum(amount.to_numpy(), count.to_numpy())
 
 
 def isolation_forest(train: pd.DataFrame, test: pd.DataFrame) -> Any:

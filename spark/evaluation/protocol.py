@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from detection.emulate import BATCH_MS
-from detection.train import BUDGETS, MINUTE_KEYS
+from detection.train import MINUTE_KEYS
 from detection.views import MINUTE_MS, SENDER
 from evaluation.metrics import (
     area_under_roc,
@@ -60,7 +60,7 @@ def read_frauds(labelled: DataFrame) -> pd.DataFrame:
         for name in ("pattern", "incident_id")
     }
     time_ms = F.unix_millis("transaction_timestamp")
-    return (
+    frauds: pd.DataFrame = (
         labelled.where(F.col("is_fraud").cast("boolean"))
         .select(
             F.expr(SENDER).alias("sender"),
@@ -71,8 +71,8 @@ def read_frauds(labelled: DataFrame) -> pd.DataFrame:
             F.coalesce(optional["incident_id"], F.col("transaction_id")).alias("incident_id"),
         )
         .toPandas()
-        .sort_values("transaction_timestamp", ignore_index=True)
     )
+    return frauds.sort_values("transaction_timestamp", ignore_index=True)
 
 
 def make_stream(links: pd.DataFrame, frauds: pd.DataFrame) -> Stream:
@@ -169,7 +169,7 @@ def _incidents(stream: Stream, alerts: pd.DataFrame) -> pd.DataFrame:
     found = (
         hits[hits["alert_ms"] > hits["minute_first_ms"]].groupby("incident_id")["alert_ms"].min()
     )
-    incidents = whole.merge(found, how="left", left_on="incident_id", right_index=True)
+    incidents: pd.DataFrame = whole.merge(found, how="left", left_on="incident_id", right_index=True)
     incidents["delay_s"] = (incidents["alert_ms"] - incidents["first_ms"]) / 1000
     before = frauds[["incident_id", "transaction_timestamp"]].merge(
         incidents[["incident_id", "alert_ms"]], on="incident_id"
@@ -191,8 +191,3 @@ def _incident_figures(incidents: pd.DataFrame) -> dict[str, Any]:
         "delay_p95_s": float(delays.quantile(0.95)) if has_any else None,
         "frauds_passed": float(incidents["frauds_passed"].mean()) if has_any else None,
     }
-
-
-def rates(thresholds: dict[str, float]) -> dict[str, float]:
-    """Return the budget of each level in ``thresholds``."""
-    return {name: BUDGETS[name] for name in thresholds}

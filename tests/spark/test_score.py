@@ -10,18 +10,19 @@ import pandas as pd
 import pytest
 
 from detection.score import (
-    FEATURE_NAMES,
-    FEATURES,
     MAX_HISTORY,
-    SHARE_COLUMNS,
     Constants,
     Scorer,
+    active_features,
     add_features,
     distinct_from_bits,
     link,
+    scale_of,
+    share_columns,
 )
 from detection.views import AGGREGATES, DAY_MS, MINUTE_MS, VIEW_COLUMNS, view_code
 
+FEATURES = active_features(max_amount_feature=False, large_amount=0)
 MINUTE = 20_000 * 14 * DAY_MS + 3 * DAY_MS
 NEW_END, OLD_END = 20_002 * 14 * DAY_MS, 20_001 * 14 * DAY_MS
 CONSTANTS = Constants(
@@ -44,7 +45,7 @@ def view_row(view: str, window_end: int, entity: int = 1, **values: float) -> di
         "total_amount": 50.0,
         "sum_log_amount": LN_50,
         "max_amount": 50.0,
-        "failed_count": 0,
+        "matching_count": 0,
         "distinct_bits": 1,
         "first_seen": MINUTE,
         "last_seen": MINUTE + 1,
@@ -104,8 +105,8 @@ def usual_sd(past: int = 30) -> float:
 
 def test_a_usual_payment_to_a_known_payee_has_no_feature() -> None:
     link = only(linked(frame(pair(first_seen=0))))
-    features = [link[f"feature_{name}"] for name in FEATURE_NAMES]
-    assert features == pytest.approx([0] * len(FEATURE_NAMES), abs=0.01)
+    features = [link[f"feature_{name}"] for name in FEATURES]
+    assert features == pytest.approx([0] * len(FEATURES), abs=0.01)
 
 
 def test_amount_surprise_follows_its_formula() -> None:
@@ -188,22 +189,22 @@ def test_an_account_without_a_past_is_measured_against_everybody() -> None:
 
 
 def test_score_is_the_distance_and_shares_explain_it() -> None:
-    scales = np.array([feature.scale for feature in FEATURES])
+    scales = np.array([scale_of(name) for name in FEATURES])
     centre = np.full(len(FEATURES), 0.1)
-    scorer = Scorer(CONSTANTS, centre=centre, scales=scales)
+    scorer = Scorer(CONSTANTS, FEATURES, centre=centre, scales=scales)
     rows = frame(
-        minute(max_amount=900.0, failed_count=9),
+        minute(max_amount=900.0, matching_count=9),
         pair(),
         pair(8, first_seen=0),
         received(),
         received(8),
     )
     found = only(scorer.evaluate(rows))
-    vector = np.array([found[f"feature_{name}"] for name in FEATURE_NAMES]) / scales
+    vector = np.array([found[f"feature_{name}"] for name in FEATURES]) / scales
     assert found["payee"] == PAYEE, "the new payee scores higher than the known one"
     assert found["feature_failed_count"] == 6
     assert found["score"] == pytest.approx(float(np.linalg.norm(vector - centre)))
-    assert found[SHARE_COLUMNS].sum() == pytest.approx(1.0)
+    assert found[share_columns(FEATURES)].sum() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("distinct", [1, 3, 10, 20])
