@@ -9,19 +9,18 @@ from typing import Any, Final
 
 DASH: Final = "–"  # noqa: RUF001  an en dash is meant
 
-FEATURES: Final = {
-    "receiver_spread": "New receivers in this minute",
-    "receiver_spread_recent": "New receivers within 10 minutes",
-    "amount_surprise": "Amount against this account's past",
-    "amount_surprise_recent": "Amounts within 10 minutes against the past",
-    "failed_count": "Failed transactions",
-    "receiver_inflow": "Senders converging on the receiver",
-    "max_amount": "Largest amount",
-    "total_amount": "Total amount",
-    "amount": "Amount",
-    "transaction_count": "Transactions",
-    "distinct_receivers": "Receivers in this minute",
+MEASURES: Final = {
+    "receiver_spread": "Receivers in the minute",
+    "receiver_spread_recent": "Receivers in ten minutes",
+    "amount_surprise": "Largest amount in the minute",
+    "amount_surprise_recent": "Typical amount in ten minutes",
+    "failed_count": "Failed payments in the minute",
+    "receiver_inflow": "Accounts paying the receiver in ten minutes",
+    "max_amount": "Largest amount, against all accounts",
+    "large_amounts": "Large amounts within a day",
 }
+"""What each feature is made of: its actual, usual and limiting values are of this."""
+AMOUNTS: Final = frozenset({"amount_surprise", "amount_surprise_recent", "max_amount"})
 
 
 def is_known(value: Any) -> bool:
@@ -62,8 +61,14 @@ def age(seconds: float | None) -> str:
     return f"{int(seconds)} s"
 
 
-def feature(name: str) -> str:
-    return FEATURES.get(name, name.replace("_", " ").capitalize())
+def measure(feature: str) -> str:
+    return MEASURES.get(feature, feature.replace("_", " ").capitalize())
+
+
+def measured(feature: str, value: float | None, digits: int = 0) -> str:
+    """Write a value of the feature's measure; ``digits`` are those of a number of accounts or
+    payments, an amount has two."""
+    return number(value, 2 if feature in AMOUNTS else digits)
 
 
 SPARK_WIDTH: Final = 120

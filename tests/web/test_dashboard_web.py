@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 import dashboard
 from dashboard import create_app
+from dashboard.formats import DASH
 from dashboard.guards import HEADERS
 from pipeline.settings import load_settings
 from tests.web.memory import NOW, InMemoryRepository, alert_row
@@ -56,16 +57,36 @@ def test_the_alert_page_explains_the_alert(
 ) -> None:
     (alert,) = client.get("/api/alerts").get_json()["alerts"]
     text = client.get(f"/alerts/{alert['id']}").text
-    assert "New receivers in this minute" in text
-    assert "64 %" in text
-    compared = 'Largest amount</th><td class="number">720</td><td class="number">40.2</td>'
-    assert compared in text
+    assert explanation_rows(text) == [
+        ["Receivers in the minute", "3", "1.0", "64 %", DASH],
+        ["Largest amount in the minute", "720.50", "40.25", "36 %", "182.39"],
+    ]
+    assert "No alert with amounts of at most 182.39 in the minute (here 720.50)." in text
     assert "offset 4711" in text
     assert "provisional" in text
     assert "not stored yet, or expired" in text
     raw = {"transaction_id": alert["transaction_id"], "kafka_partition": 1, "kafka_offset": 4711}
     repository.transaction_rows = [raw]
     assert "stored (partition 1" in client.get(f"/alerts/{alert['id']}").text
+
+
+def explanation_rows(text: str) -> list[list[str]]:
+    """Return the cells of the table that explains the score, as text."""
+    (table,) = re.findall(r'<table class="explanation">(.*?)</table>', text, re.DOTALL)
+    body = table.partition("</thead>")[2]
+    rows = re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in cells]
+
+
+def test_an_alert_that_nothing_alone_would_have_prevented_says_so(
+    client: FlaskClient, repository: InMemoryRepository
+) -> None:
+    repository.alert_rows = [alert_row(counterfactuals={}, limits={}, no_alert_if=[])]
+    (alert,) = client.get("/api/alerts").get_json()["alerts"]
+    assert alert["counterfactuals"] == {"amount_surprise": None, "receiver_spread": None}
+    text = client.get(f"/alerts/{alert['id']}").text
+    assert "No single one of them would have prevented the alert" in text
 
 
 def test_an_alert_survives_missing_values(
