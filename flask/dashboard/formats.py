@@ -1,5 +1,5 @@
 """How values are written on the pages; None is always a dash. ``static/dashboard.js`` repeats
-``number``, ``percent`` and ``duration_ms`` for what it updates."""
+``number``, ``compact``, ``abbreviated``, ``percent`` and ``duration_ms`` for what it updates."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ def compact(value: float | None) -> str:
         return DASH
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 2
     return number(value, digits)
+
+
+def abbreviated(value: float | None) -> str:
+    """Three digits and a unit from a million on, so that any amount fits a tile: 1.23 T."""
+    if value is not None and math.isfinite(value):
+        for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+            if abs(value) >= size:
+                scaled = value / size
+                digits = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
+                return f"{number(scaled, digits)} {unit}"
+    return number(value)
 
 
 def percent(share: float | None, digits: int = 1) -> str:

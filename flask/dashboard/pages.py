@@ -216,9 +216,9 @@ def _tiles(summary: dict[str, Any], currency: str) -> list[dict[str, Any]]:
         tile(
             "flagged_amount",
             "Flagged amount",
-            formats.number(summary["flagged_amount"]),
+            formats.abbreviated(summary["flagged_amount"]),
             currency,
-            f"of {formats.number(summary['amount'])} {currency}",
+            f"of {formats.abbreviated(summary['amount'])} {currency}",
             spark("flagged_amount"),
             "Money moved in account minutes with an alert",
         ),

@@ -16,7 +16,7 @@ from dashboard import create_app
 from dashboard.formats import DASH
 from dashboard.guards import HEADERS
 from pipeline.settings import load_settings
-from tests.web.memory import NOW, InMemoryRepository, alert_row
+from tests.web.memory import NOW, THIS_MINUTE, InMemoryRepository, alert_row, metrics_row
 
 PACKAGE = Path(dashboard.__file__).parent
 VENDOR = PACKAGE / "static" / "vendor" / "uplot-1.6.32"
@@ -68,6 +68,23 @@ def test_the_alert_page_explains_the_alert(
     raw = {"transaction_id": alert["transaction_id"], "kafka_partition": 1, "kafka_offset": 4711}
     repository.transaction_rows = [raw]
     assert "stored (partition 1" in client.get(f"/alerts/{alert['id']}").text
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (999_999.4, "999,999"),
+        (1_234_567.0, "1.23 M"),
+        (45_600_000_000.0, "45.6 B"),
+        (1e12, "1.00 T"),
+        (123_456e9, "123 T"),
+    ],
+)
+def test_a_flagged_amount_of_any_size_fits_its_tile(
+    client: FlaskClient, repository: InMemoryRepository, amount: float, shown: str
+) -> None:
+    repository.metrics_rows = [metrics_row(THIS_MINUTE, flagged_amount=amount)]
+    assert f'data-part="value">{shown}</span>' in client.get("/").text
 
 
 def explanation_rows(text: str) -> list[list[str]]:
