@@ -294,6 +294,16 @@ def test_accounting_adds_up(client: FlaskClient, repository: InMemoryRepository)
     assert accounting()["status"] == "unknown"
 
 
+def test_accounting_waits_for_a_job_that_starts(
+    client: FlaskClient, repository: InMemoryRepository
+) -> None:
+    repository.status_rows = [status_row("detection", state="starting")]
+    assert client.get("/api/system").get_json()["accounting"]["status"] == "starting"
+    assert "The detection job is starting" in client.get("/system").text
+    repository.status_rows = [status_row("detection")]
+    assert client.get("/api/system").get_json()["accounting"]["status"] == "unknown"
+
+
 def test_components_are_missing_stale_or_what_they_say(
     client: FlaskClient, repository: InMemoryRepository
 ) -> None:
