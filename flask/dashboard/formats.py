@@ -77,9 +77,11 @@ def measure(feature: str) -> str:
 
 
 def measured(feature: str, value: float | None, digits: int = 0) -> str:
-    """Write a value of the feature's measure; ``digits`` are those of a number of accounts or
-    payments, an amount has two."""
-    return number(value, 2 if feature in AMOUNTS else digits)
+    """Write a value of the feature's measure. An amount has two digits; a number of accounts or
+    payments has ``digits``, unless it is whole."""
+    if feature in AMOUNTS:
+        return number(value, 2)
+    return number(value, 0 if value is not None and value % 1 == 0 else digits)
 
 
 SPARK_WIDTH: Final = 120

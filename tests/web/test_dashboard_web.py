@@ -58,7 +58,7 @@ def test_the_alert_page_explains_the_alert(
     (alert,) = client.get("/api/alerts").get_json()["alerts"]
     text = client.get(f"/alerts/{alert['id']}").text
     assert explanation_rows(text) == [
-        ["Receivers in the minute", "3", "1.0", "64 %", DASH],
+        ["Receivers in the minute", "3", "1", "64 %", DASH],
         ["Largest amount in the minute", "720.50", "40.25", "36 %", "182.39"],
     ]
     assert "No alert with amounts of at most 182.39 in the minute (here 720.50)." in text
@@ -103,7 +103,7 @@ def test_an_alert_that_nothing_alone_would_have_prevented_says_so(
     (alert,) = client.get("/api/alerts").get_json()["alerts"]
     assert alert["counterfactuals"] == {"amount_surprise": None, "receiver_spread": None}
     text = client.get(f"/alerts/{alert['id']}").text
-    assert "No single one of them would have prevented the alert" in text
+    assert "No single one of them at a lower value would have prevented the alert" in text
 
 
 def test_an_alert_survives_missing_values(
