@@ -169,7 +169,9 @@ def _incidents(stream: Stream, alerts: pd.DataFrame) -> pd.DataFrame:
     found = (
         hits[hits["alert_ms"] > hits["minute_first_ms"]].groupby("incident_id")["alert_ms"].min()
     )
-    incidents: pd.DataFrame = whole.merge(found, how="left", left_on="incident_id", right_index=True)
+    incidents: pd.DataFrame = whole.merge(
+        found, how="left", left_on="incident_id", right_index=True
+    )
     incidents["delay_s"] = (incidents["alert_ms"] - incidents["first_ms"]) / 1000
     before = frauds[["incident_id", "transaction_timestamp"]].merge(
         incidents[["incident_id", "alert_ms"]], on="incident_id"
