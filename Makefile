@@ -122,6 +122,15 @@ train-model: setup ## Train on simulated history or DATA=; SEED= OUT=
 
 ##@ Measure
 
+evaluate = PYTHONPATH=$(python_path) .venv/bin/python -m evaluation
+results = $(or $(OUT),.local/results)
+
+.PHONY: evaluate
+evaluate: setup-tests ## Quality of detection on simulated worlds or DATA=; MODEL= BATCHES=recorded OUT=
+	$(evaluate) --out "$(results)" $(if $(DATA),--data "$(DATA)",--checks) \
+	  $(if $(MODEL),--model $(MODEL)) $(if $(WORLDS),--worlds $(WORLDS)) \
+	  $(if $(BATCHES),--$(BATCHES) "$(results)")
+
 .PHONY: bench-micro-batch
 bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1000 ACCOUNTS=20000
 	PYTHONPATH=$(python_path):. .venv/bin/python tests/bench/micro_batch.py \
