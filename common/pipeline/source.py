@@ -101,30 +101,24 @@ def to_transaction(record: Mapping[str, Any], source: SourceConfig) -> Transacti
     ``record`` was read with ``plain_times``; ``transaction_timestamp`` comes out in ms UTC.
     """
     theirs = {name: _at(record, path) for name, path in dataclasses.asdict(source.mapping).items()}
-    amount = theirs["transaction_amount"]
     timestamp = _milliseconds(theirs["transaction_timestamp"], source.time_format)
-    texts = {
-        name: None if theirs[name] is None else str(theirs[name])
-        for name in ("transaction_id", "sender_account", "receiver_account", *_OPTIONAL)
-    }
-    if amount is None or timestamp is None or None in list(texts.values())[:3]:
+    if timestamp is None or any(theirs[name] is None for name in theirs if name not in _OPTIONAL):
         return None
-    ours = {
-        **texts,
-        "transaction_timestamp": timestamp,
-        "transaction_amount": float(amount) / source.amount_divisor,
-        "transaction_type": _ours(
-            texts["transaction_type"], source.type_values, source.default_type
+    return Transaction(
+        transaction_id=str(theirs["transaction_id"]),
+        transaction_timestamp=timestamp,
+        transaction_amount=float(theirs["transaction_amount"]) / source.amount_divisor,
+        sender_account=str(theirs["sender_account"]),
+        receiver_account=str(theirs["receiver_account"]),
+        transaction_type=_ours(theirs["transaction_type"], source.type_values, source.default_type),
+        transaction_status=_ours(
+            theirs["transaction_status"], source.status_values, source.default_status
         ),
-        "transaction_status": _ours(
-            texts["transaction_status"], source.status_values, source.default_status
-        ),
-    }
-    return ours  # type: ignore[return-value]
+    )
 
 
-def _ours(theirs: str | None, pairs: str, default: str) -> str:
-    return default if theirs is None else value_pairs(pairs).get(theirs, theirs)
+def _ours(theirs: Any, pairs: str, default: str) -> str:
+    return default if theirs is None else value_pairs(pairs).get(str(theirs), str(theirs))
 
 
 def _at(record: Mapping[str, Any], path: str) -> Any:
