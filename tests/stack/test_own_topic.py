@@ -87,7 +87,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         (schema_id,) = schemas
         publish(running.servers, TOPIC, their_records(file, schema_id))
         records = read_topic(running.servers, TOPIC)
-        running.wait_drained(len(records), timeout_s=240)
+        running.wait_drained(len(records), timeout_s=400)
         yield Watched(running, schemas, [decide(record, schemas, running) for record in records])
 
 
@@ -247,7 +247,7 @@ def test_a_model_is_trained_from_the_stored_rows(
     training = watched.pipeline.python(
         "-m", "detection.train", "--source", "cassandra", "--out", str(out)
     )
-    assert training.wait(400) == 0
+    assert training.wait(600) == 0
     card = json.loads((out / current_version(out) / CARD_FILE).read_text())
     assert card["data"]["later_minutes"] > 1000
 
