@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 TRANSACTIONS_TOPIC: Final = "transactions"
+"""What the simulator writes. Readers take the topic that ``source.topic`` names."""
 GROUND_TRUTH_TOPIC: Final = "ground_truth"
 DEAD_LETTER_TOPIC: Final = "transactions.dlq"
 ALERTS_TOPIC: Final = "fraud.alerts"
 
-TRANSACTIONS_SUBJECT: Final = f"{TRANSACTIONS_TOPIC}-value"
+
+def value_subject(topic: str) -> str:
+    """Return the registry's subject of a topic's values: Confluent's default naming."""
+    return f"{topic}-value"
+
+
+TRANSACTIONS_SUBJECT: Final = value_subject(TRANSACTIONS_TOPIC)
 
 KEYSPACE: Final = "fraud"
 

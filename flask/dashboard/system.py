@@ -14,7 +14,6 @@ from pipeline.names import (
     DEAD_LETTER_TOPIC,
     DETECTION,
     KAFKA,
-    TRANSACTIONS_TOPIC,
 )
 
 REJECTED_PREFIX = "rejected."
@@ -73,11 +72,17 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
         for key in sorted(job)
         if key.startswith(REJECTED_PREFIX) and (count := _count(job, key)) is not None
     }
-    published = _count(kafka, f"end_offset.{TRANSACTIONS_TOPIC}")
+    published, read = _count(kafka, "published"), _count(job, "read_offsets")
     dead_letters = _count(kafka, f"end_offset.{DEAD_LETTER_TOPIC}")
-    stored, read = _count(connect, "stored_offsets"), _count(job, "read_offsets")
+    stored = _count(connect, "stored_offsets")
     scored, late = _count(job, "scored"), _count(job, "late")
     duplicates = _count(job, "duplicates")
+    if read is not None and (records := _count(job, "read")) is not None:
+        # What retention had removed before the job began has an offset, and is no record of ours.
+        removed = read - records
+        published = None if published is None else published - removed
+        stored = None if stored is None else stored - removed
+        read = records
     raw = None
     if stored is not None and dead_letters is not None and duplicates is not None:
         raw = max(0, stored - dead_letters - duplicates)

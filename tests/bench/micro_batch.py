@@ -65,7 +65,7 @@ def whole_job(settings: Settings, schemas: dict[int, str], run: Run) -> Any:
         run=run,
         model=load_model(model_dir, current_version(model_dir), large_amount=0),
         store=AlertStore(settings.cassandra),
-        reader=TransactionReader(settings.kafka.bootstrap_servers, schemas),
+        reader=TransactionReader(settings.kafka.bootstrap_servers, schemas, settings.source),
         publisher=AlertPublisher(settings.kafka.bootstrap_servers),
         load_model=lambda version: load_model(model_dir, version, large_amount=0),
         has_new_schema=lambda: False,
@@ -95,7 +95,7 @@ def measure(
     spark: SparkSession, settings: Settings, folder: Path, variant: str, batches: int
 ) -> dict[str, Any]:
     """Run a variant from the start of the topic; return figures of its last ``batches``."""
-    schemas = fetch_schemas(settings.registry.url)
+    schemas = fetch_schemas(settings.registry.url, settings.source.topic)
     patch, make = VARIANTS[variant]
     with patch():
         processor = make(settings, schemas, Run(folder.name, folder, {}))

@@ -78,7 +78,7 @@ def played(pipeline: LocalPipeline, tmp_path_factory: pytest.TempPathFactory) ->
         player.kill()
     records = read_topic(pipeline.servers, TRANSACTIONS_TOPIC)
     pipeline.wait_drained(len(records), timeout_s=120)
-    schemas = fetch_schemas(pipeline.settings.registry.url)
+    schemas = fetch_schemas(pipeline.settings.registry.url, TRANSACTIONS_TOPIC)
     return Played(pipeline, file, schemas, started_ms, records)
 
 
@@ -89,7 +89,7 @@ def now_ms() -> int:
 def publish_hostile(pipeline: LocalPipeline) -> None:
     """Publish the corpus, and some good transactions twice."""
     now = now_ms()
-    (schema_id,) = fetch_schemas(pipeline.settings.registry.url)
+    (schema_id,) = fetch_schemas(pipeline.settings.registry.url, TRANSACTIONS_TOPIC)
     records = [(case.name.encode(), case.value(schema_id, now), now) for case in CORPUS]
     good = [transaction(f"twice-{number}", now) for number in range(TWICE)]
     twice = [(item["sender_account"].encode(), encode(item, schema_id), now) for item in good]

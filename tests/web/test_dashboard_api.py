@@ -257,7 +257,7 @@ def test_accounting_adds_up(client: FlaskClient, repository: InMemoryRepository)
         "rejected.undecodable": "25",
         "rejected.future": "5",
     }
-    kafka = {"end_offset.transactions": "1000", "end_offset.transactions.dlq": "30"}
+    kafka = {"published": "1000", "end_offset.transactions.dlq": "30"}
 
     def accounting() -> dict[str, object]:
         repository.status_rows = [
@@ -288,6 +288,10 @@ def test_accounting_adds_up(client: FlaskClient, repository: InMemoryRepository)
     details["read_offsets"] = "999"
     assert accounting()["pending"] == 1
     assert accounting()["status"] == "in flight"
+    details["read_offsets"], details["read"] = "1000", "900"
+    kafka["published"] = "1001"
+    assert (accounting()["published"], accounting()["pending"]) == (901, 1)
+    assert accounting()["raw"] == 850
     stored = "10"
     assert accounting()["raw"] == 0
     details["late"] = "not a number"
