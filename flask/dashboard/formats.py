@@ -66,6 +66,15 @@ def feature(name: str) -> str:
     return FEATURES.get(name, name.replace("_", " ").capitalize())
 
 
+def level(severity: str) -> str:
+    """Name a severity together with the higher ones."""
+    return severity if severity == "high" else f"{severity} or above"
+
+
+def pattern(name: str) -> str:
+    return name.replace("_", " ")
+
+
 SPARK_WIDTH: Final = 120
 SPARK_HEIGHT: Final = 28
 
