@@ -143,6 +143,13 @@ promote: ## Make VERSION= live; the running job takes it at its next batch
 rollback: ## Make the previous version live again
 	@$(versions) rollback
 
+##@ Measure
+
+.PHONY: bench-micro-batch
+bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1000 ACCOUNTS=20000
+	PYTHONPATH=$(python_path):. .venv/bin/python tests/bench/micro_batch.py \
+	  $(if $(RATE),--rate $(RATE)) $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
+
 ##@ Operate
 
 .PHONY: format

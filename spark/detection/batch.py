@@ -16,6 +16,7 @@ from detection.alerts import AlertRow, build_alerts
 from detection.checkpoint import Extent, Run
 from detection.metrics import Latencies, minute_rows, totals
 from detection.model import Model
+from detection.score import link
 from detection.serving import Models, ModelSource, ScoredBy
 from detection.sinks import AlertPublisher, AlertStore, TransactionReader
 from detection.views import view_code
@@ -109,12 +110,12 @@ class BatchProcessor:
         if not is_rebuild:
             self.models = self._models_of(batch_id, extent)
             self._record(batch_id, extent, self.models, all_totals)
-            self._score(rows, batch_id, self.models.live)
-            if self.models.shadow is not None and not self._shadow(
-                rows, batch_id, self.models.shadow
-            ):
+            live, shadow = self.models.live, self.models.shadow
+            links = _links(rows)
+            self._score(rows, links, batch_id, live)
+            if shadow is not None and not self._shadow(links, batch_id, shadow):
                 # The row must not claim what did not happen: comparisons rely on it.
-                self._record(batch_id, extent, Models(self.models.live, None), all_totals)
+                self._record(batch_id, extent, Models(live, None), all_totals)
         self.progress = Progress(
             batch_id=batch_id,
             finished_at=dt.datetime.now(dt.UTC),
@@ -125,10 +126,12 @@ class BatchProcessor:
             totals=all_totals,
         )
 
-    def _score(self, rows: pd.DataFrame, batch_id: int, model: Model) -> None:
+    def _score(
+        self, rows: pd.DataFrame, links: pd.DataFrame | None, batch_id: int, model: Model
+    ) -> None:
         metrics = minute_rows(rows)
-        if _has_minutes(rows):
-            evaluations = model.scorer.evaluate(rows)
+        if links is not None:
+            evaluations = model.scorer.score(links)
             alerts = self._alerts(evaluations, batch_id, model)
             self.store.write_alerts(alerts)
             metrics += self._latencies.add(evaluations, dt.datetime.now(dt.UTC))
@@ -136,11 +139,11 @@ class BatchProcessor:
             self.publisher.publish(alerts)
         self.store.write_metrics(metrics)
 
-    def _shadow(self, rows: pd.DataFrame, batch_id: int, shadow: Model) -> bool:
+    def _shadow(self, links: pd.DataFrame | None, batch_id: int, shadow: Model) -> bool:
         """Score with the shadow and write its alerts; False, and counted, if anything fails."""
         try:
-            if _has_minutes(rows):
-                evaluations = shadow.scorer.evaluate(rows)
+            if links is not None:
+                evaluations = shadow.scorer.score(links)
                 self.store.write_shadow_alerts(self._alerts(evaluations, batch_id, shadow))
         except Exception as error:  # whatever it is, the live path goes on
             self.shadow_failures += 1
@@ -186,5 +189,7 @@ class BatchProcessor:
         return self.source.current()
 
 
-def _has_minutes(rows: pd.DataFrame) -> bool:
-    return bool((rows["view"] == view_code("sender_minute")).any())
+def _links(rows: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the facts that every model scores; None if the batch touched no sender's minute."""
+    has_minutes = (rows["view"] == view_code("sender_minute")).any()
+    return link(rows) if has_minutes else None

@@ -23,6 +23,7 @@ from detection.sinks import AlertPublisher, AlertStore, TransactionReader, wait_
 from detection.status import StatusReporter
 from detection.validate import validate
 from detection.views import (
+    active_views,
     aggregate_stream,
     deduplicate_stream,
     explode_views,
@@ -60,7 +61,8 @@ class Job:
         heartbeat = Heartbeat(self.settings.cassandra, self._snapshot)
         scoring = self.settings.scoring
         with lock(checkpoint_dir):
-            source = ModelSource(PROJECT_ROOT / scoring.model_dir, checkpoint_dir)
+            model_dir = PROJECT_ROOT / scoring.model_dir
+            source = ModelSource(model_dir, checkpoint_dir, scoring.large_amount)
             heartbeat.start()
             spark = spark_session("detection", scoring.driver_memory, scoring.shuffle_partitions)
             try:
@@ -81,7 +83,11 @@ class Job:
         try:
             run = open_run(
                 checkpoint_dir,
-                specification_hash(scoring.allowed_lateness_s, scoring.shuffle_partitions),
+                specification_hash(
+                    active_views(scoring.large_amount),
+                    scoring.allowed_lateness_s,
+                    scoring.shuffle_partitions,
+                ),
                 has_recorded=lambda run_id: store.last_batch(run_id) is not None,
                 recorded_offsets=store.recorded_offsets,
             )
@@ -140,7 +146,8 @@ def start_query(
         .load()
     )
     validated = validate(decode(records, schemas), settings.scoring.allowed_lateness_s)
-    emitted = aggregate_stream(explode_views(deduplicate_stream(validated)))
+    views = active_views(settings.scoring.large_amount)
+    emitted = aggregate_stream(explode_views(deduplicate_stream(validated), views=views))
     return (
         emitted.writeStream.outputMode("update")
         .option("checkpointLocation", str(processor.run.spark_folder))

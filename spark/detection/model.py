@@ -7,10 +7,10 @@ that a deployment begins with; what it uses later is its own affair (see ``versi
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from detection.score import FEATURE_NAMES, FEATURES, Constants, Scorer
+from detection.score import FEATURES, Constants, Scorer
 from pipeline.errors import PipelineError
 
 CARD_FILE = "model_card.json"
@@ -42,26 +42,44 @@ class Model:
     alert_threshold: float
 
 
-def load_model(model_dir: Path, version: str) -> Model:
+def described(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return name, scale and formula of each feature, as the card holds them."""
+    by_name = {feature.name: feature for feature in FEATURES}
+    return [
+        {"name": name, "scale": by_name[name].scale, "formula": by_name[name].formula}
+        for name in names
+        if name in by_name
+    ]
+
+
+def load_model(model_dir: Path, version: str, large_amount: float) -> Model:
     """Load a version, without Spark: a running job does it beside its batches.
 
-    Raises ``ModelError`` if it is missing, if a file differs from the hash in its card, or if it
-    was trained on other features than this code computes.
+    ``large_amount`` is the setting that the views are kept under. Raises ``ModelError`` if the
+    version is missing, if a file differs from the hash in its card, or if it was trained on other
+    features than this code computes or for another ``large_amount``.
     """
     folder = model_dir / checked_version(version)
     card = read_card(folder)
-    if card["features"] != [dataclasses.asdict(feature) for feature in FEATURES]:
+    names = tuple(feature["name"] for feature in card["features"])
+    if card["features"] != described(names):
         raise ModelError(f"{folder}: trained on other features; run `make train-model`")
+    if card["large_amount"] != large_amount:
+        raise ModelError(
+            f"{folder}: trained for scoring.large_amount = {card['large_amount']}, which is"
+            f" {large_amount} now; set it back or run `make train-model`"
+        )
     try:
         if card["sha256"] != folder_hashes(folder / PIPELINE_FOLDER):
             raise ModelError(f"{folder}: files differ from the hashes in {CARD_FILE}; restore them")
         assembler, scaler, kmeans = _stages(folder / PIPELINE_FOLDER)
-        if _parameters(assembler)["inputCols"] != FEATURE_NAMES:
+        if _parameters(assembler)["inputCols"] != list(names):
             raise ModelError(f"{folder}: its pipeline takes other columns; run `make train-model`")
         return Model(
             version=version,
             scorer=Scorer(
                 constants=Constants(**card["constants"]),
+                features=names,
                 centre=_centre(kmeans, card["majority_cluster"]),
                 scales=1 / np.array(_parameters(scaler)["scalingVec"]["values"]),
             ),
@@ -107,7 +125,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder}: no such version; `make models` lists them") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / CARD_FILE}: cannot be read ({error})") from error
-    wanted = {"features", "constants", "majority_cluster", "thresholds", "sha256"}
+    wanted = {"features", "large_amount", "constants", "majority_cluster", "thresholds", "sha256"}
     if missing := wanted - card.keys():
         raise ModelError(f"{folder / CARD_FILE}: lacks {', '.join(sorted(missing))}")
     return card

@@ -38,17 +38,19 @@ class ScoredBy:
 class ModelSource:
     """Follows ``models.json``; loading a version takes milliseconds, so each batch may ask.
 
+    ``large_amount`` is the setting that the views are kept under, the same for every version.
     The constructor raises ``PipelineError`` if there is no live version to begin with. After
     that nothing does: what cannot be loaded leaves the live version as it was or the shadow out,
     and ``error`` says why in one line.
     """
 
-    def __init__(self, model_dir: Path, checkpoint_dir: Path) -> None:
+    def __init__(self, model_dir: Path, checkpoint_dir: Path, large_amount: float) -> None:
         self._model_dir = model_dir
+        self._large_amount = large_amount
         self._checkpoint_dir = checkpoint_dir
         self.error: str | None = None
         live = read_versions(checkpoint_dir, model_dir).live
-        self._models = Models(load_model(model_dir, live), None)
+        self._models = Models(load_model(model_dir, live, large_amount), None)
         self.current()
 
     def current(self) -> Models:
@@ -85,7 +87,7 @@ class ModelSource:
         for loaded in (self._models.live, self._models.shadow):
             if loaded is not None and loaded.version == version:
                 return loaded
-        return load_model(self._model_dir, version)
+        return load_model(self._model_dir, version, self._large_amount)
 
     def _report(self, problems: list[str]) -> None:
         error = "; ".join(problems) or None

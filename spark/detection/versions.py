@@ -108,7 +108,7 @@ def write_versions(checkpoint_dir: Path, versions: Versions) -> Path:
     return path
 
 
-def list_versions(model_dir: Path, versions: Versions) -> str:
+def list_versions(model_dir: Path, large_amount: float, versions: Versions) -> str:
     """Return a table of all versions with figures of their cards and their marks."""
     lines = [
         f"{'version':<24} {'alert':>7} {'review':>7} {'trained on':>12}"
@@ -118,7 +118,7 @@ def list_versions(model_dir: Path, versions: Versions) -> str:
         version = card_file.parent.name
         marks = ", ".join(_marks(version, versions, model_dir))
         try:
-            load_model(model_dir, version)
+            load_model(model_dir, version, large_amount)
             card = read_card(card_file.parent)
             thresholds, later = card["thresholds"], card["later_slice"]
             lines.append(
@@ -160,7 +160,7 @@ def main() -> int:
     model_dir = PROJECT_ROOT / scoring.model_dir
     before = read_versions(checkpoint_dir, model_dir)
     if arguments.command == "list":
-        print(list_versions(model_dir, before))
+        print(list_versions(model_dir, scoring.large_amount, before))
         if before.changed_at is not None:
             print(f"changed at {before.changed_at}")
         return 0
@@ -173,9 +173,9 @@ def main() -> int:
     # Refused before anything is written. What does not change is not looked at: a damaged shadow
     # must not stand in the way of a rollback.
     if after.live != before.live:
-        load_model(model_dir, after.live)
+        load_model(model_dir, after.live, scoring.large_amount)
     if after.shadow not in (None, before.shadow):
-        load_model(model_dir, after.shadow)
+        load_model(model_dir, after.shadow, scoring.large_amount)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     path = write_versions(checkpoint_dir, dataclasses.replace(after, changed_at=now))
     print(f"live {after.live}, previous {after.previous or '-'}, shadow {after.shadow or '-'}")

@@ -95,7 +95,7 @@ class Emitted:
     """The rows of one unusual minute, as a micro-batch hands them over."""
 
     def toPandas(self) -> pd.DataFrame:
-        return frame(minute(max_amount=5000.0, failed_count=4)).drop(columns="batch")
+        return frame(minute(max_amount=5000.0, matching_count=4)).drop(columns="batch")
 
 
 class Deployment:
@@ -120,7 +120,7 @@ class Deployment:
         recorded = self.store.batches
         return BatchProcessor(
             run=self.run,
-            source=ModelSource(self.model_dir, self.checkpoint_dir),
+            source=ModelSource(self.model_dir, self.checkpoint_dir, large_amount=0),
             store=cast(AlertStore, self.store),
             reader=cast(TransactionReader, self.topics),
             publisher=cast(AlertPublisher, self.topics),

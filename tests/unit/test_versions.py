@@ -146,7 +146,7 @@ def test_the_list_shows_figures_marks_and_what_cannot_be_used(
 
 
 def test_the_job_follows_the_file(run: Run, checkpoint_dir: Path, model_dir: Path) -> None:
-    source = ModelSource(model_dir, checkpoint_dir)
+    source = ModelSource(model_dir, checkpoint_dir, large_amount=0)
     assert source.current().live.version == DEFAULT
     run("promote", "second")
     run("shadow", "third")
@@ -160,7 +160,7 @@ def test_the_job_follows_the_file(run: Run, checkpoint_dir: Path, model_dir: Pat
 def test_what_cannot_be_loaded_leaves_the_live_version_and_says_so(
     run: Run, checkpoint_dir: Path, model_dir: Path
 ) -> None:
-    source = ModelSource(model_dir, checkpoint_dir)
+    source = ModelSource(model_dir, checkpoint_dir, large_amount=0)
     run("promote", "second")
     run("shadow", "third")
     damage(model_dir, "second")
@@ -184,13 +184,13 @@ def test_a_start_without_a_live_version_is_refused(
     run("promote", "second")
     damage(model_dir, "second")
     with pytest.raises(ModelError, match="second: files differ"):
-        ModelSource(model_dir, checkpoint_dir)
+        ModelSource(model_dir, checkpoint_dir, large_amount=0)
 
 
 def test_a_repeated_batch_gets_the_versions_of_its_record(
     checkpoint_dir: Path, model_dir: Path
 ) -> None:
-    source = ModelSource(model_dir, checkpoint_dir)
+    source = ModelSource(model_dir, checkpoint_dir, large_amount=0)
     models = source.recorded(ScoredBy("second", "third", None))
     assert models.shadow is not None
     assert (models.live.version, models.shadow.version) == ("second", "third")
