@@ -45,7 +45,12 @@ PERMISSIONS: Final[Mapping[str, list[tuple[str, str]]]] = {
     "spark": [
         READ_ALL,
         *_modify(
-            "fraud_alerts", "fraud_alerts_by_account", "metrics", "batches", "pipeline_status"
+            "fraud_alerts",
+            "fraud_alerts_by_account",
+            "shadow_alerts",
+            "metrics",
+            "batches",
+            "pipeline_status",
         ),
     ],
     "dashboard": [READ_ALL],

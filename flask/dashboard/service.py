@@ -8,6 +8,7 @@ from typing import Any
 
 from dashboard.alerts import AlertPage, AlertQuery, find_alerts
 from dashboard.cache import Cache
+from dashboard.comparison import MAX_HOURS, find_comparison
 from dashboard.freshness import Freshness, assess, newest, reported_watermark
 from dashboard.overview import overview_json
 from dashboard.repository import Repository, Row, Unavailable
@@ -22,6 +23,8 @@ CLOSED_HOUR_TTL_S = 60.0
 """Past hours of ``metrics`` change only while the job catches up after an outage."""
 METRICS_HOURS = 26
 """A day of ``metrics`` touches 25 hours; one more while the hour turns."""
+COMPARISON_TTL_S = 10.0
+"""A comparison grows by a minute a minute, and reads thousands of rows."""
 ALERT_QUERIES = 64
 EVERY = "every component"
 """The only key of the cache of statuses: they are read together."""
@@ -50,6 +53,9 @@ class Service:
         )
         self._alerts: Cache[AlertQuery, AlertPage] = Cache(
             self._load_alerts, lambda _: LIVE_TTL_S, ALERT_QUERIES
+        )
+        self._comparisons: Cache[int, dict[str, Any]] = Cache(
+            self._load_comparisons, lambda _: COMPARISON_TTL_S, MAX_HOURS
         )
 
     def overview(self, minutes: int) -> dict[str, Any]:
@@ -87,6 +93,10 @@ class Service:
         rows = self._repository.account_transactions(account, days, ACCOUNT_ROWS)
         newest_first = sorted(rows, key=lambda row: row["transaction_timestamp"], reverse=True)
         return newest_first[:ACCOUNT_ROWS]
+
+    def models(self, hours: int) -> dict[str, Any]:
+        """Return the answer of ``/api/models``."""
+        return self._comparisons.get([hours]).values[hours]
 
     def system(self) -> dict[str, Any]:
         """Return the answer of ``/api/system``."""
@@ -130,6 +140,14 @@ class Service:
         now = self.now()
         oldest = now - dt.timedelta(days=self._settings.cassandra.alert_ttl_days)
         return {query: find_alerts(self._repository, query, now, oldest) for query in queries}
+
+    def _load_comparisons(self, hours: Sequence[int]) -> Mapping[int, dict[str, Any]]:
+        detection = _detection(self._statuses.get([EVERY]).values[EVERY])
+        lateness = dt.timedelta(seconds=self._settings.scoring.allowed_lateness_s)
+        return {
+            count: find_comparison(self._repository, detection, count, self.now(), lateness)
+            for count in hours
+        }
 
     def _metrics_ttl_s(self, hour: dt.datetime) -> float:
         return LIVE_TTL_S if hour + HOUR + 5 * MINUTE > self.now() else CLOSED_HOUR_TTL_S

@@ -104,6 +104,52 @@ def status_row(component: str, **values: Any) -> dict[str, Any]:
     }
 
 
+def shadow_alert_row(
+    window_start: dt.datetime = THIS_MINUTE, sender: str = "ACC-1", **values: Any
+) -> dict[str, Any]:
+    return {
+        "hour": floor_hour(window_start),
+        "window_start": window_start,
+        "sender_account": sender,
+        "model_version": "m2",
+        "score": 2.0,
+        "threshold": 0.9,
+        "severity": "medium",
+        "reason": "3 new receivers in a minute, usually 1",
+        "run_id": "run-1",
+        "batch_id": 7,
+        "scored_at": window_start + dt.timedelta(seconds=1),
+        **values,
+    }
+
+
+def label_row(window_start: dt.datetime, sender: str, **values: Any) -> dict[str, Any]:
+    return {
+        "hour": floor_hour(window_start),
+        "window_start": window_start,
+        "sender_account": sender,
+        "pattern": "velocity",
+        "incident_id": "incident-1",
+        **values,
+    }
+
+
+def batch_row(**values: Any) -> dict[str, Any]:
+    return {
+        "run_id": "run-1",
+        "day": NOW.date(),
+        "batch_id": 7,
+        "started_at": NOW - dt.timedelta(seconds=1),
+        "first_offsets": {0: 100},
+        "last_offsets": {0: 119},
+        "model_version": "m1",
+        "shadow_version": None,
+        "versions_since": NOW - HOUR,
+        "totals": {"read": 120, "scored": 120},
+        **values,
+    }
+
+
 def detection_row(**values: Any) -> dict[str, Any]:
     watermark = (NOW - 2 * MINUTE - dt.timedelta(seconds=2)).isoformat()
     details = {"watermark": watermark, **values.pop("details", {})}
@@ -118,6 +164,9 @@ class InMemoryRepository:
         self.metrics_rows: list[Row] = []
         self.alert_rows: list[Row] = []
         self.transaction_rows: list[Row] = []
+        self.batch_rows: list[Row] = []
+        self.shadow_alert_rows: list[Row] = []
+        self.label_rows: list[Row] = []
         self.outage: Exception | None = None
         self.reads: list[str] = []
 
@@ -144,7 +193,7 @@ class InMemoryRepository:
         return {
             hour: [
                 row
-                for row in self._newest_first()
+                for row in _newest_first(self.alert_rows)
                 if row["hour"] == hour and (after is None or _is_after(row, after))
             ][:limit]
             for hour in hours
@@ -156,7 +205,7 @@ class InMemoryRepository:
         self._note("account_alerts")
         return [
             row
-            for row in self._newest_first()
+            for row in _newest_first(self.alert_rows)
             if row["sender_account"] == sender_account
             and (before is None or row["window_start"] < before)
         ][:limit]
@@ -182,10 +231,24 @@ class InMemoryRepository:
             if account in (row["sender_account"], row["receiver_account"])
         ]
 
-    def _newest_first(self) -> list[Row]:
-        return sorted(
-            self.alert_rows, key=lambda row: (-to_ms(row["window_start"]), row["sender_account"])
+    def newest_batch(self, run_id: str, day: dt.date) -> Row | None:
+        self._note("newest_batch")
+        rows = [row for row in self.batch_rows if (row["run_id"], row["day"]) == (run_id, day)]
+        return max(rows, key=lambda row: row["batch_id"], default=None)
+
+    def compared(
+        self, hour: dt.datetime, limit: int
+    ) -> tuple[Sequence[Row], Sequence[Row], Sequence[Row]]:
+        self._note("compared")
+        alerts, shadow_alerts, labels = (
+            [row for row in _newest_first(rows) if row["hour"] == hour][:limit]
+            for rows in (self.alert_rows, self.shadow_alert_rows, self.label_rows)
         )
+        return alerts, shadow_alerts, labels
+
+
+def _newest_first(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (-to_ms(row["window_start"]), row["sender_account"]))
 
 
 def _is_after(row: Row, position: Position) -> bool:
