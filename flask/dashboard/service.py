@@ -10,10 +10,11 @@ from dashboard.alerts import AlertPage, AlertQuery, find_alerts
 from dashboard.cache import Cache
 from dashboard.freshness import Freshness, assess, newest, reported_watermark
 from dashboard.overview import overview_json
+from dashboard.quality import PERIODS, quality_json
 from dashboard.repository import Repository, Row, Unavailable
 from dashboard.system import accounting_json, components_json
 from dashboard.times import HOUR, MINUTE, floor_hour, iso
-from pipeline.names import DETECTION
+from pipeline.names import DETECTION, QUALITY
 from pipeline.settings import Settings
 
 LIVE_TTL_S = 1.0
@@ -51,6 +52,9 @@ class Service:
         self._alerts: Cache[AlertQuery, AlertPage] = Cache(
             self._load_alerts, lambda _: LIVE_TTL_S, ALERT_QUERIES
         )
+        self._quality: Cache[str, Row | None] = Cache(
+            repository.quality, lambda _: LIVE_TTL_S, len(PERIODS)
+        )
 
     def overview(self, minutes: int) -> dict[str, Any]:
         """Return the answer of ``/api/overview``."""
@@ -70,7 +74,7 @@ class Service:
         delay = 2 * MINUTE
         try:
             rows = self._statuses.get([EVERY]).values[EVERY]
-            return reported_watermark(_detection(rows)) or self.now() - delay
+            return reported_watermark(_of(rows, DETECTION)) or self.now() - delay
         except Unavailable:
             return self.now() - delay
 
@@ -100,11 +104,23 @@ class Service:
             "accounting": accounting_json(rows),
         }
 
+    def quality(self) -> dict[str, Any]:
+        """Return the answer of ``/api/quality``."""
+        statuses = self._statuses.get([EVERY])
+        figures = self._quality.get(list(PERIODS))
+        return quality_json(
+            self.now(),
+            figures.values,
+            _of(statuses.values[EVERY], QUALITY),
+            statuses.is_current and figures.is_current,
+            self._stale_after_s,
+        )
+
     def _assess(
         self, now: dt.datetime, since: dt.datetime
     ) -> tuple[Freshness, list[Row], Row | None]:
         statuses = self._statuses.get([EVERY])
-        detection = _detection(statuses.values[EVERY])
+        detection = _of(statuses.values[EVERY], DETECTION)
         newest_hour = floor_hour(now)
         count = (newest_hour - floor_hour(since)) // HOUR + 1
         metrics = self._metrics.get([newest_hour - n * HOUR for n in range(count)])
@@ -135,8 +151,8 @@ class Service:
         return LIVE_TTL_S if hour + HOUR + 5 * MINUTE > self.now() else CLOSED_HOUR_TTL_S
 
 
-def _detection(statuses: Sequence[Row]) -> Row | None:
-    return next((row for row in statuses if row["component"] == DETECTION), None)
+def _of(statuses: Sequence[Row], component: str) -> Row | None:
+    return next((row for row in statuses if row["component"] == component), None)
 
 
 def _own_status(

@@ -136,6 +136,7 @@ def services(settings: Settings, layout: Layout, java: Path) -> list[Service]:
         ),
         build.python("watcher", ["-m", "watcher"], "connectors", "schema"),
         build.detection(),
+        build.python("quality", ["-m", "quality"], "flask", "schema topics"),
     ]
     if settings.simulator.enabled:
         found.append(build.python("simulator", ["-m", "simulator"], "producer", "topics"))
