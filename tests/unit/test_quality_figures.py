@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 
 import pytest
+from sklearn.metrics import average_precision_score
 
 from quality.figures import (
     Alert,
@@ -32,7 +34,20 @@ def label(incident: str | None, pattern: str | None = "velocity", first: float =
 
 
 class TestAveragePrecision:
-    """Expected values: what scikit-learn's ``average_precision_score`` gives, worked by hand."""
+    """Worked by hand, and against scikit-learn where every positive has a score."""
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_it_is_the_one_of_scikit_learn(self, seed: int) -> None:
+        source = random.Random(seed)
+        scores = [float(source.randint(1, 12)) for _ in range(source.randint(2, 60))]  # with ties
+        found = source.sample(range(len(scores)), source.randint(1, len(scores)))
+        is_hit = [place in found for place in range(len(scores))]
+        ours = average_precision(
+            [score for score, hit in zip(scores, is_hit, strict=True) if hit],
+            [score for score, hit in zip(scores, is_hit, strict=True) if not hit],
+            len(found),
+        )
+        assert ours == pytest.approx(average_precision_score(is_hit, scores))
 
     def test_the_example_of_its_documentation(self) -> None:
         # y = [0, 0, 1, 1], scores = [0.1, 0.4, 0.35, 0.8]: 1/2 * 1/1 + 1/2 * 2/3
