@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -20,6 +21,8 @@ BATCH: Final = 5000
 """Labels taken at once: a backlog is read at 100,000 a second, and memory stays small."""
 TRUE: Final = b"true"
 """JSON without this word is no label of a fraud: nearly all labels are passed over unparsed."""
+ERROR_LOG_S: Final = 30.0
+"""During an outage the client reports several errors a second; one line in this time is enough."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +82,7 @@ class LabelReader:
         self.read_until: dt.datetime | None = None
         self._next_offsets: dict[int, int] = {}
         self._committed: dict[int, int] = {}
-        self._problem = ""
+        self._quiet_until = 0.0
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -144,7 +147,6 @@ class LabelReader:
         self._next_offsets[partition] = offset + 1
         self.labels += 1
         self.read_until = labelled_at
-        self._problem = ""
         try:
             fraud = parse_fraud(message.value() or b"")
         except ValueError as error:
@@ -158,9 +160,9 @@ class LabelReader:
         return FraudLabel(*fraud, partition, offset, labelled_at)
 
     def _on_error(self, error: KafkaError) -> None:
-        """Report an error of the client once; it goes on trying unless the error is fatal."""
+        """Report an error of the client, which goes on trying unless the error is fatal."""
         if error.fatal():
             raise PipelineError(f"Kafka: {error.str()}")
-        if error.str() != self._problem:
-            self._problem = error.str()
-            logger.warning("Kafka: %s", self._problem)
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + ERROR_LOG_S
+            logger.warning("Kafka: %s", error.str())

@@ -5,14 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from pipeline.settings import PROJECT_ROOT
 from quality.figures import Alert, Figures, Label
 from quality.labels import FraudLabel, parse_fraud
 from quality.service import LONGEST, PATIENCE_S, RETRY_S, SETTLING, Judge, Resolver
 from quality.store import HOUR, MINUTE, Fraud, Transaction, label_row
+from tests.support.wait import wait_until
 
 START = dt.datetime(2026, 3, 14, 15, 0, tzinfo=dt.UTC)
 LATER = START + HOUR
@@ -292,3 +299,28 @@ def test_an_alert_and_a_label_meet_by_sender_and_minute(tables: MemoryTables, ju
         tables.alert_rows[moment, sender] = Alert(2.0, "high", moment + MINUTE)
     judge.update(tables, LATER + HOUR)
     assert (tables.hour.review.precision, tables.hour.review.recall) == (0.5, 0.5)
+
+
+# The process
+
+
+def test_it_waits_for_servers_that_are_not_there_and_stops_when_told(tmp_path: Path) -> None:
+    beat = tmp_path / "heartbeat"
+    paths = [str(PROJECT_ROOT / folder) for folder in ("common", "flask")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "HEARTBEAT_FILE": str(beat),
+        "FRAUD__CASSANDRA__PORT": "1",
+        "FRAUD__KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    }
+    command = [sys.executable, "-m", "quality"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(beat.exists, 60, "the service beats")
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in log
