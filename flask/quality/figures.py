@@ -14,7 +14,7 @@ import statistics
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 REVIEW_ONLY = "low"
@@ -44,9 +44,9 @@ class Minute:
     Of false alarms only the numbers are kept: there are as many as a stream has alerts.
     """
 
-    frauds: Sequence[tuple[Label, Alert | None]] = ()
-    false_scores: array[float] = field(default_factory=lambda: array("d"))
-    false_alerts: int = 0
+    frauds: Sequence[tuple[Label, Alert | None]]
+    false_scores: array[float]
+    false_alerts: int
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from sklearn.metrics import average_precision_score
 from quality.figures import (
     Alert,
     Label,
-    Minute,
     average_precision,
     judge,
     measure,
@@ -124,7 +123,7 @@ def test_a_period_counted_by_hand() -> None:
 
 
 def test_figures_without_a_count_are_unknown_and_not_zero() -> None:
-    figures = measure([Minute()])
+    figures = measure([judge({}, {})])
     assert (figures.fraud_minutes, figures.incidents, figures.found_incidents) == (0, 0, 0)
     for level in (figures.review, figures.alert):
         assert (level.alerts, level.precision, level.recall, level.incident_recall) == (
