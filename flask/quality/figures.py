@@ -13,7 +13,7 @@ import math
 import statistics
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,6 +37,10 @@ class Label(NamedTuple):
     first_fraud_at: dt.datetime
 
 
+Judged = tuple[Label, Alert | None]
+"""A fraudulent sender-minute with its alert; None: missed."""
+
+
 @dataclass(frozen=True)
 class Minute:
     """The sender-minutes of one minute that are frauds, have an alert, or both.
@@ -44,7 +48,7 @@ class Minute:
     Of false alarms only the numbers are kept: there are as many as a stream has alerts.
     """
 
-    frauds: Sequence[tuple[Label, Alert | None]]
+    frauds: Sequence[Judged]
     false_scores: array[float]
     false_alerts: int
 
@@ -93,7 +97,7 @@ def judge(alerts: Mapping[str, Alert], labels: Mapping[str, Label]) -> Minute:
     return Minute(
         frauds=[(label, alerts.get(sender)) for sender, label in labels.items()],
         false_scores=array("d", (alert.score for alert in false_alarms)),
-        false_alerts=sum(alert.severity != REVIEW_ONLY for alert in false_alarms),
+        false_alerts=sum(map(_is_alert, false_alarms)),
     )
 
 
@@ -103,46 +107,38 @@ def measure(minutes: Iterable[Minute]) -> Figures:
     An incident is judged by those of its sender-minutes that lie in the period; labels without
     an ``incident_id`` count as sender-minutes only.
     """
-    frauds: list[tuple[Label, Alert | None]] = []
+    frauds: list[Judged] = []
     false_scores = array("d")
     false_alerts = 0
     for minute in minutes:
         frauds += minute.frauds
         false_scores += minute.false_scores
         false_alerts += minute.false_alerts
-    incidents: dict[str, list[tuple[Label, Alert | None]]] = defaultdict(list)
+    by_incident: dict[str, list[Judged]] = defaultdict(list)
     for label, alert in frauds:
         if label.incident_id is not None:
-            incidents[label.incident_id].append((label, alert))
-    found = [alert for _, alert in frauds if alert is not None]
-    hits = [alert for alert in found if alert.severity != REVIEW_ONLY]
-    delays = [delay for parts in incidents.values() if (delay := _delay_s(parts)) is not None]
-    by_pattern: dict[str, list[bool]] = defaultdict(list)
-    for parts in incidents.values():
-        first, _ = min(parts, key=lambda part: part[0].first_fraud_at)
-        if first.pattern is not None:
-            by_pattern[first.pattern].append(_delay_s(parts) is not None)
+            by_incident[label.incident_id].append((label, alert))
+    incidents = list(by_incident.values())
+    delays = [delay for incident in incidents if (delay := _delay_s(incident)) is not None]
+    is_found_by_pattern: dict[str, list[bool]] = defaultdict(list)
+    for incident in incidents:
+        pattern = min(incident, key=lambda judged: judged[0].first_fraud_at)[0].pattern
+        if pattern is not None:
+            is_found_by_pattern[pattern].append(_is_found(incident, _is_review))
+    patterns = dict(sorted(is_found_by_pattern.items()))
     return Figures(
         fraud_minutes=len(frauds),
         incidents=len(incidents),
-        review=_level(len(found), len(false_scores), len(frauds), len(delays), len(incidents)),
-        alert=_level(
-            len(hits),
-            false_alerts,
-            len(frauds),
-            sum(_is_found_at_alert_level(parts) for parts in incidents.values()),
-            len(incidents),
-        ),
+        review=_level(frauds, incidents, len(false_scores), _is_review),
+        alert=_level(frauds, incidents, false_alerts, _is_alert),
         average_precision=average_precision(
-            [alert.score for alert in found], false_scores, len(frauds)
+            [alert.score for _, alert in frauds if alert is not None], false_scores, len(frauds)
         ),
         found_incidents=len(delays),
         delay_median_s=statistics.median(delays) if delays else None,
         delay_p95_s=percentile(delays, 0.95),
-        pattern_incidents={name: len(founds) for name, founds in sorted(by_pattern.items())},
-        pattern_incident_recall={
-            name: sum(founds) / len(founds) for name, founds in sorted(by_pattern.items())
-        },
+        pattern_incidents={name: len(found) for name, found in patterns.items()},
+        pattern_incident_recall={name: sum(found) / len(found) for name, found in patterns.items()},
     )
 
 
@@ -177,23 +173,39 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
-def _level(hits: int, false_alarms: int, frauds: int, found: int, incidents: int) -> Level:
+def _level(
+    frauds: Sequence[Judged],
+    incidents: Sequence[Sequence[Judged]],
+    false_alarms: int,
+    counts: Callable[[Alert | None], bool],
+) -> Level:
+    """Return the figures of the level whose alerts ``counts`` admits."""
+    hits = sum(counts(alert) for _, alert in frauds)
+    found = sum(_is_found(incident, counts) for incident in incidents)
     alerts = hits + false_alarms
     return Level(
         alerts=alerts,
         precision=hits / alerts if alerts else None,
-        recall=hits / frauds if frauds else None,
-        incident_recall=found / incidents if incidents else None,
+        recall=hits / len(frauds) if frauds else None,
+        incident_recall=found / len(incidents) if incidents else None,
     )
 
 
-def _delay_s(parts: Sequence[tuple[Label, Alert | None]]) -> float | None:
+def _is_review(alert: Alert | None) -> bool:
+    return alert is not None
+
+
+def _is_alert(alert: Alert | None) -> bool:
+    return alert is not None and alert.severity != REVIEW_ONLY
+
+
+def _is_found(incident: Iterable[Judged], counts: Callable[[Alert | None], bool]) -> bool:
+    return any(counts(alert) for _, alert in incident)
+
+
+def _delay_s(incident: Sequence[Judged]) -> float | None:
     """Return the delay of an incident's first alert, or None if it has none."""
-    scored = [alert.scored_at for _, alert in parts if alert is not None]
+    scored = [alert.scored_at for _, alert in incident if alert is not None]
     if not scored:
         return None
-    return (min(scored) - min(label.first_fraud_at for label, _ in parts)).total_seconds()
-
-
-def _is_found_at_alert_level(parts: Sequence[tuple[Label, Alert | None]]) -> bool:
-    return any(alert is not None and alert.severity != REVIEW_ONLY for _, alert in parts)
+    return (min(scored) - min(label.first_fraud_at for label, _ in incident)).total_seconds()
