@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import sys
@@ -62,17 +63,19 @@ class Job:
         scoring = self.settings.scoring
         with lock(checkpoint_dir):
             model_dir = PROJECT_ROOT / scoring.model_dir
-            source = ModelSource(model_dir, checkpoint_dir, scoring.large_amount)
+            model_source = ModelSource(model_dir, checkpoint_dir, scoring.large_amount)
             heartbeat.start()
             spark = spark_session("detection", scoring.driver_memory, scoring.shuffle_partitions)
             try:
                 while not self.stopping.is_set():
-                    self._run_query(spark, checkpoint_dir, source)
+                    self._run_query(spark, checkpoint_dir, model_source)
             finally:
                 heartbeat.stop()
                 spark.stop()
 
-    def _run_query(self, spark: SparkSession, checkpoint_dir: Path, source: ModelSource) -> None:
+    def _run_query(
+        self, spark: SparkSession, checkpoint_dir: Path, model_source: ModelSource
+    ) -> None:
         """Run one query; returns when it was stopped, or ended to learn a new schema."""
         settings, scoring = self.settings, self.settings.scoring
         servers, source = settings.kafka.bootstrap_servers, settings.source
@@ -97,7 +100,7 @@ class Job:
             last = store.last_batch(run.run_id)
             processor = BatchProcessor(
                 run=run,
-                source=source,
+                model_source=model_source,
                 store=store,
                 reader=reader,
                 publisher=AlertPublisher(servers),

@@ -62,7 +62,9 @@ def everything() -> Iterator[None]:
 def whole_job(settings: Settings, schemas: dict[int, str], run: Run) -> Any:
     return BatchProcessor(
         run=run,
-        source=ModelSource(PROJECT_ROOT / settings.scoring.model_dir, run.folder, large_amount=0),
+        model_source=ModelSource(
+            PROJECT_ROOT / settings.scoring.model_dir, run.folder, large_amount=0
+        ),
         store=AlertStore(settings.cassandra),
         reader=TransactionReader(settings.kafka.bootstrap_servers, schemas, settings.source),
         publisher=AlertPublisher(settings.kafka.bootstrap_servers),
