@@ -90,6 +90,8 @@ class LabelReader:
                 "group.id": CONSUMER_GROUP,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
+                # After a kill the next run gets the labels so soon; the default is 45 s.
+                "session.timeout.ms": 10_000,
                 # A topic that is made after this start is found so soon; the default is 5 minutes.
                 "topic.metadata.refresh.interval.ms": 10_000,
                 "error_cb": self._on_error,
