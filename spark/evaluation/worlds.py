@@ -21,7 +21,7 @@ class World:
     accounts: int
     rate_per_s: float
     minutes: float
-    fraud_rate: float = 0.007
+    fraud_rate: float = 0.009
     """Share of transactions in incidents: about .45 % of the sender-minutes are then fraudulent,
     since a minute of a burst holds several."""
 
