@@ -115,10 +115,10 @@ test-java: setup-tests ## The Cassandra sink for Kafka Connect
 training_data = $(or $(DATA),.local/training.parquet)
 
 .PHONY: train-model
-train-model: setup ## Train on simulated history, DATA= or SOURCE=cassandra; SEED= OUT=
+train-model: setup-tests ## Train on simulated history, DATA= or SOURCE=cassandra; SEED= OUT=
 	$(if $(DATA)$(SOURCE),,PYTHONPATH=$(python_path) .venv/bin/python -m simulator export \
 	  --minutes 240 --out $(training_data) $(if $(SEED),--seed $(SEED)))
-	PYTHONPATH=$(python_path) .venv/bin/python -m detection.train \
+	PYTHONPATH=$(python_path) .venv/bin/python -m training \
 	  $(if $(SOURCE),--source $(SOURCE),--data $(training_data)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 versions = PYTHONPATH=common:spark .venv/bin/python -m detection.versions

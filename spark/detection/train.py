@@ -1,22 +1,13 @@
-"""Training: a file of past transactions → a new model version (``make train-model``).
+"""Learning: the links of past transactions → constants, centres and thresholds, and the gate.
 
-The rows go through the same record rules, views and features as the stream, in emulated batches
-of one second. No label is read.
+No label is read. ``training`` makes a model version of what is learnt here.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import hashlib
-import json
-import logging
-import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -27,16 +18,7 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from detection.emulate import link_history, read_labelled
-from detection.history import export_transactions, read_transactions
-from detection.model import (
-    CARD_FILE,
-    CURRENT_FILE,
-    PIPELINE_FOLDER,
-    ModelError,
-    described,
-    folder_hashes,
-)
+from detection.model import ModelError
 from detection.score import (
     EVALUATION_KEYS,
     Constants,
@@ -49,10 +31,8 @@ from detection.score import (
     strongest,
     usual_rate,
 )
-from detection.session import spark_session
-from detection.views import MINUTE_MS, active_views
-from pipeline.logs import run_service
-from pipeline.settings import PROJECT_ROOT, ScoringConfig, load_settings
+from detection.views import MINUTE_MS
+from pipeline.settings import ScoringConfig
 
 WARM_UP_MS = 10 * MINUTE_MS
 """The first minutes of a stream only fill the short views."""
@@ -65,9 +45,6 @@ MIN_MAJORITY = 0.6
 MAX_BUDGET_MISS = 0.2
 """The gate: a smaller majority cluster is no "normal"; an alert rate on the later slice that
 misses the budget by more than this share would flood or starve the people who read alerts."""
-
-logger = logging.getLogger(__name__)
-
 
 MINUTE_KEYS = ["sender", "window_start"]
 
@@ -235,115 +212,5 @@ def gate(majority_share: float, alert_rate: float) -> None:
         )
 
 
-def train(
-    spark: SparkSession,
-    data: Path,
-    out: Path,
-    seed: int,
-    scoring: ScoringConfig,
-    read: Callable[[SparkSession, Path], DataFrame] = read_labelled,
-) -> str:
-    """Train on ``data``, write ``out/<version>``; it is the default where ``out`` has none.
-
-    ``read`` makes decoded records of the file. Returns the version, which follows from the data,
-    the seed and the features. Raises ``ModelError`` when the gate refuses the model; nothing is
-    written then.
-    """
-    decoded = read(spark, data).cache()
-    options = Options.of(scoring)
-    views = active_views(scoring.large_amount)
-    slices = split(link_history(decoded, scoring.allowed_lateness_s, views), TRAIN_SHARE)
-    before_later = F.col("transaction_timestamp") < int(slices.later["window_start"].min())
-    amounts = population(decoded.where(before_later))
-    fitted = fit_model(spark, slices.train, amounts, seed, options)
-    later = minute_scores(fitted.scorer.score(slices.later))
-    rates = {name: float((later >= value).mean()) for name, value in fitted.thresholds.items()}
-    sizes = fitted.cluster_sizes
-    gate(sizes[fitted.majority_cluster] / sum(sizes), rates["alert"])
-    data_hash = hashlib.sha256(data.read_bytes()).hexdigest()
-    features = described(options.features)
-    card = {
-        "version": _version(data_hash, seed, features, options),
-        "data": {
-            "sha256": data_hash,
-            "train_minutes": len(slices.train.drop_duplicates(MINUTE_KEYS)),
-            "later_minutes": len(later),
-        },
-        "seed": seed,
-        "features": features,
-        "large_amount": options.large_amount,
-        "constants": dataclasses.asdict(fitted.scorer.constants),
-        "centres": fitted.centres,
-        "cluster_sizes": sizes,
-        "majority_cluster": fitted.majority_cluster,
-        "thresholds": fitted.thresholds,
-        "budgets": BUDGETS,
-        "later_slice": {f"{name}_rate": rate for name, rate in rates.items()},
-    }
-    _write(fitted.pipeline, card, out)
-    return str(card["version"])
-
-
 def _kmeans(pipeline: PipelineModel) -> KMeansModel:
     return cast(KMeansModel, pipeline.stages[-1])
-
-
-def _version(data_hash: str, seed: int, features: list[dict[str, Any]], options: Options) -> str:
-    learnt_from = [data_hash, seed, features, dataclasses.asdict(options)]
-    digest = hashlib.sha256(json.dumps(learnt_from).encode()).hexdigest()
-    return f"kmeans-{digest[:8]}"
-
-
-def _write(pipeline: PipelineModel, card: dict[str, Any], out: Path) -> None:
-    """Write the version under a temporary name and rename it: a half-written one is never seen."""
-    folder = out / card["version"]
-    partial = out / f".{card['version']}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    pipeline.write().save(str(partial / PIPELINE_FOLDER))
-    for checksum in partial.rglob(".*.crc"):  # Hadoop's; the card has better ones
-        checksum.unlink()
-    complete = {**card, "sha256": folder_hashes(partial / PIPELINE_FOLDER)}
-    (partial / CARD_FILE).write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    if not (out / CURRENT_FILE).exists():
-        current = out / f"{CURRENT_FILE}.partial"
-        current.write_text(f"{card['version']}\n", encoding="utf-8")
-        current.rename(out / CURRENT_FILE)
-
-
-def main() -> int:
-    """Parse the command line and train; see ``make train-model``."""
-    settings = load_settings()
-    parser = argparse.ArgumentParser(description="Train a new model version.")
-    data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data", type=Path, help="labelled file, parquet or CSV")
-    data.add_argument("--source", choices=["cassandra"], help="the raw transactions stored there")
-    parser.add_argument("--out", type=Path, default=PROJECT_ROOT / settings.scoring.model_dir)
-    parser.add_argument("--seed", type=int, default=settings.simulator.seed)
-    arguments = parser.parse_args()
-    data_file, read = arguments.data, read_labelled
-    if arguments.source:
-        data_file = PROJECT_ROOT / settings.local.dir / "transactions.parquet"
-        read = read_transactions
-        count = export_transactions(settings.cassandra, data_file)
-        logger.info("%d raw transactions read from Cassandra", count)
-    spark = spark_session("train-model", settings.scoring.driver_memory, shuffle_partitions=8)
-    try:
-        version = train(
-            spark,
-            data_file,
-            arguments.out,
-            arguments.seed,
-            settings.scoring,
-            read,
-        )
-    finally:
-        spark.stop()
-    print(f"trained {arguments.out / version}; take it into use: make promote VERSION={version}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_service(main))

@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from detection.train import MINUTE_KEYS
+from detection.score import feature_columns
+from detection.train import MINUTE_KEYS, Fitted
 from evaluation.metrics import precision_recall_curve
 
 SIZE: Final = (6.4, 4.0)
 POINTS: Final = 400
 """Of a curve: more would only make the file larger."""
 BINS: Final = 60
+SCATTER_POINTS: Final = 1_000
 
 # Else each run writes other ids, and the file differs without a difference to see.
 mpl.rcParams["svg.hashsalt"] = "evaluation"
@@ -53,6 +55,27 @@ def score_histogram(
         axes.axvline(threshold, color="black", linewidth=0.8, linestyle=":")
         axes.text(threshold, 1, f" {name}", transform=axes.get_xaxis_transform(), fontsize=7)
     axes.set_yscale("log")
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def cluster_scatter(scored: pd.DataFrame, fitted: Fitted, path: Path) -> None:
+    """Plot evaluations by the cluster that they are nearest to, on the two axes that differ most.
+
+    Those are the features in which the centres lie farthest apart.
+    """
+    scorer, centres = fitted.scorer, np.array(fitted.centres)
+    sample = scored.sample(min(len(scored), SCATTER_POINTS), random_state=0)
+    points = sample[feature_columns(scorer.features)].to_numpy() / scorer.scales
+    cluster = np.linalg.norm(points[:, None] - centres[None], axis=2).argmin(axis=1)
+    x, y = np.argsort(-np.abs(centres[0] - centres[1]))[:2]
+    figure, axes = _axes(f"{scorer.features[x]} / scale", f"{scorer.features[y]} / scale")
+    for number in range(len(centres)):
+        is_larger = number == fitted.majority_cluster
+        colour, label = ("0.6", "larger cluster") if is_larger else ("tab:red", "smaller cluster")
+        of_cluster = points[cluster == number]
+        axes.scatter(of_cluster[:, x], of_cluster[:, y], s=4, color=colour, label=label)
+        axes.scatter(*centres[number][[x, y]], marker="+", s=120, color="black")
     axes.legend(fontsize=8)
     _save(figure, path)
 

@@ -224,5 +224,5 @@ def test_a_shadow_that_is_gone_is_left_out_of_a_repeated_batch(deployment: Deplo
     (deployment.model_dir / "third").rename(deployment.model_dir / "elsewhere")
     restarted = deployment.processor()
     assert deployment.batch(restarted, 0) == ScoredBy(DEFAULT, None, began(0))
-    assert restarted.source.error is not None
-    assert "no shadow" in restarted.source.error
+    assert restarted.model_source.error is not None
+    assert "no shadow" in restarted.model_source.error

@@ -244,9 +244,7 @@ def test_a_model_is_trained_from_the_stored_rows(
         for _, content in watched.of(verdict)
     }
     out = tmp_path / "models"
-    training = watched.pipeline.python(
-        "-m", "detection.train", "--source", "cassandra", "--out", str(out)
-    )
+    training = watched.pipeline.python("-m", "training", "--source", "cassandra", "--out", str(out))
     assert training.wait(600) == 0
     card = json.loads((out / current_version(out) / CARD_FILE).read_text())
     assert card["data"]["later_minutes"] > 1000
