@@ -60,9 +60,11 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
     published = raw + dead letters + duplicates; raw = scored + late; dead letters = rejected by
     the job. ``pending`` are records the job has not read, ``sink_pending`` those the sink has
     not stored. ``difference`` is what the three equations are off by, together; it says something
-    only while nothing is pending, which ``status`` takes into account: ``unknown``, ``in flight``,
-    ``reconciled`` or ``difference``.
+    only while nothing is pending, which ``status`` takes into account: ``in flight``,
+    ``reconciled`` or ``difference``. While something has not been reported it is ``unknown``, or
+    ``starting`` if the job is: it reads its counts from the last recorded batch first.
     """
+    is_starting = any(row["component"] == DETECTION and row["state"] == "starting" for row in rows)
     details = {row["component"]: row["details"] or {} for row in rows}
     kafka, connect = details.get(KAFKA, {}), details.get(CONNECT, {})
     job = details.get(DETECTION, {})
@@ -90,7 +92,7 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
         "pending": None if published is None or read is None else max(0, published - read),
         "sink_pending": None if published is None or stored is None else max(0, published - stored),
         "difference": None,
-        "status": "unknown",
+        "status": "starting" if is_starting else "unknown",
     }
     if (
         published is None

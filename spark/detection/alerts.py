@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from detection.counterfactual import Counterfactuals, explain
 from detection.decode import unpack_position
 from detection.model import Model
 from detection.views import MINUTE_MS
@@ -28,6 +29,10 @@ ALERT_COLUMNS = (
     "features",
     "usual",
     "contributions",
+    "actual",
+    "counterfactuals",
+    "limits",
+    "no_alert_if",
     "transaction_id",
     "transaction_amount",
     "receiver_account",
@@ -70,10 +75,14 @@ def build_alerts(
     ``transactions`` holds, by packed position, the last transaction of each evaluated minute:
     the one that triggered the evaluation.
     """
+    explanations = explain(evaluations, model.scorer, model.review_threshold)
     return [
         _alert(evaluation, transactions[evaluation["last_position"]], model)
+        | _counterfactual_columns(explanation)
         | {"run_id": run_id, "batch_id": batch_id, "scored_at": scored_at}
-        for evaluation in evaluations.to_dict("records")
+        for evaluation, explanation in zip(
+            evaluations.to_dict("records"), explanations, strict=True
+        )
     ]
 
 
@@ -132,6 +141,15 @@ def _alert(evaluation: Mapping[Any, Any], transaction: Transaction, model: Model
         "kafka_partition": partition,
         "kafka_offset": offset,
         "kafka_timestamp": _time(evaluation["last_arrival"]),
+    }
+
+
+def _counterfactual_columns(explanation: Counterfactuals) -> AlertRow:
+    return {
+        "actual": explanation.actual,
+        "counterfactuals": explanation.values,
+        "limits": explanation.limits,
+        "no_alert_if": explanation.sentences,
     }
 
 

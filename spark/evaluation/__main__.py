@@ -27,7 +27,7 @@ from detection.train import BUDGETS, MINUTE_KEYS, Options, fit_model, population
 from detection.views import active_views
 from evaluation.baselines import BASELINES, minute_table
 from evaluation.metrics import at_threshold
-from evaluation.protocol import judge, make_stream, ranking, read_frauds
+from evaluation.protocol import judge, make_stream, ranking, read_frauds, timed
 from evaluation.report import write_report
 from evaluation.worlds import SMALL_WORLDS, WORLDS, export
 from pipeline.logs import run_service
@@ -69,7 +69,7 @@ def compare(
     """Return the figures of the pipeline and of every baseline on the links of ``test``."""
     stream = make_stream(test, frauds)
     scored = scorer.score(test)
-    figures = {"pipeline": judge(stream, scored, thresholds)}
+    figures = {"pipeline": judge(stream, timed(scored), thresholds)}
     known = make_stream(train, frauds).minutes
     train_table = minute_table(scorer.score(train)).merge(known[[*MINUTE_KEYS, "is_fraud"]])
     test_table = minute_table(scored).merge(stream.minutes[[*MINUTE_KEYS, "is_fraud"]])

@@ -87,14 +87,12 @@ def make_stream(links: pd.DataFrame, frauds: pd.DataFrame) -> Stream:
     return Stream(labelled, within, int(minutes["transaction_count"].sum()))
 
 
-def judge(
-    stream: Stream, scored: pd.DataFrame, thresholds: dict[str, float], batch_ms: int = BATCH_MS
-) -> dict[str, Any]:
+def judge(stream: Stream, scored: pd.DataFrame, thresholds: dict[str, float]) -> dict[str, Any]:
     """Return the figures of a method that scored each evaluation of the stream.
 
-    ``scored``: ``batch``, ``MINUTE_KEYS`` and ``score``, a row for each evaluation; an alert
-    exists from the end of its batch on. Rates and precisions are shares of 1, delays seconds of
-    event time.
+    ``scored``: ``MINUTE_KEYS``, ``score`` and ``alert_ms``, a row for each evaluation; an alert
+    exists from ``alert_ms`` on, the end of its batch. Rates and precisions are shares of 1, delays
+    seconds of event time.
     """
     highest = scored.groupby(MINUTE_KEYS)["score"].max().rename("score").reset_index()
     minutes = stream.minutes.merge(highest, on=MINUTE_KEYS, validate="one_to_one")
@@ -103,8 +101,7 @@ def judge(
         is_fraud, score, minutes["sender"].to_numpy(), BOOTSTRAP_SEED
     )
     levels = {
-        name: _level(stream, minutes, scored, threshold, batch_ms)
-        for name, threshold in thresholds.items()
+        name: _level(stream, minutes, scored, threshold) for name, threshold in thresholds.items()
     }
     return {
         **ranking(is_fraud, score),
@@ -118,6 +115,11 @@ def judge(
     }
 
 
+def timed(scored: pd.DataFrame, batch_ms: int = BATCH_MS) -> pd.DataFrame:
+    """Add ``alert_ms`` to evaluations in emulated batches: the end of the batch."""
+    return scored.assign(alert_ms=(scored["batch"] + 1) * batch_ms)
+
+
 def ranking(is_fraud: Any, score: Any) -> dict[str, float]:
     """Return the figures that need no threshold."""
     return {
@@ -127,15 +129,15 @@ def ranking(is_fraud: Any, score: Any) -> dict[str, float]:
 
 
 def _level(
-    stream: Stream, minutes: pd.DataFrame, scored: pd.DataFrame, threshold: float, batch_ms: int
+    stream: Stream, minutes: pd.DataFrame, scored: pd.DataFrame, threshold: float
 ) -> dict[str, Any]:
     """Return what raising alerts from ``threshold`` on does."""
     point = at_threshold(minutes["is_fraud"].to_numpy(), minutes["score"].to_numpy(), threshold)
     flagged = minutes.loc[minutes["score"] >= threshold, MINUTE_KEYS]
     amounts = stream.frauds["transaction_amount"]
     is_flagged = stream.frauds.merge(flagged.assign(hit=True), how="left", on=MINUTE_KEYS)["hit"]
-    alerts = scored.loc[scored["score"] >= threshold, [*MINUTE_KEYS, "batch"]]
-    incidents = _incidents(stream, alerts.assign(alert_ms=(alerts["batch"] + 1) * batch_ms))
+    alerts = scored.loc[scored["score"] >= threshold, [*MINUTE_KEYS, "alert_ms"]]
+    incidents = _incidents(stream, alerts)
     return {
         "threshold": threshold,
         "precision": point.precision,
@@ -169,7 +171,9 @@ def _incidents(stream: Stream, alerts: pd.DataFrame) -> pd.DataFrame:
     found = (
         hits[hits["alert_ms"] > hits["minute_first_ms"]].groupby("incident_id")["alert_ms"].min()
     )
-    incidents: pd.DataFrame = whole.merge(found, how="left", left_on="incident_id", right_index=True)
+    incidents: pd.DataFrame = whole.merge(
+        found, how="left", left_on="incident_id", right_index=True
+    )
     incidents["delay_s"] = (incidents["alert_ms"] - incidents["first_ms"]) / 1000
     before = frauds[["incident_id", "transaction_timestamp"]].merge(
         incidents[["incident_id", "alert_ms"]], on="incident_id"
