@@ -110,15 +110,16 @@ test-java: setup-tests ## The Cassandra sink for Kafka Connect
 
 ##@ Model
 
-# Four simulated hours unless DATA= names a labelled file; the same SEED gives the same model.
+# Four simulated hours unless DATA= names a labelled file, or SOURCE=cassandra the raw transactions
+# of the running pipeline; the same rows and SEED give the same model.
 training_data = $(or $(DATA),.local/training.parquet)
 
 .PHONY: train-model
-train-model: setup ## Train on simulated history or DATA=; SEED= OUT=
-	$(if $(DATA),,PYTHONPATH=$(python_path) .venv/bin/python -m simulator export \
+train-model: setup ## Train on simulated history, DATA= or SOURCE=cassandra; SEED= OUT=
+	$(if $(DATA)$(SOURCE),,PYTHONPATH=$(python_path) .venv/bin/python -m simulator export \
 	  --minutes 240 --out $(training_data) $(if $(SEED),--seed $(SEED)))
 	PYTHONPATH=$(python_path) .venv/bin/python -m detection.train \
-	  --data $(training_data) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
+	  $(if $(SOURCE),--source $(SOURCE),--data $(training_data)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 versions = PYTHONPATH=common:spark .venv/bin/python -m detection.versions
 version_or_exit = $(if $(VERSION),,echo "VERSION= must name a version; see make models" >&2; exit 2;)
@@ -144,6 +145,15 @@ rollback: ## Make the previous version live again
 	@$(versions) rollback
 
 ##@ Measure
+
+evaluate = PYTHONPATH=$(python_path) .venv/bin/python -m evaluation
+results = $(or $(OUT),.local/results)
+
+.PHONY: evaluate
+evaluate: setup-tests ## Quality of detection on simulated worlds or DATA=; MODEL= BATCHES=recorded OUT=
+	$(evaluate) --out "$(results)" $(if $(DATA),--data "$(DATA)",--checks) \
+	  $(if $(MODEL),--model $(MODEL)) $(if $(WORLDS),--worlds $(WORLDS)) \
+	  $(if $(BATCHES),--$(BATCHES) "$(results)")
 
 .PHONY: bench-micro-batch
 bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1000 ACCOUNTS=20000

@@ -50,6 +50,10 @@ def blueprint(service: Service) -> Blueprint:
     def system() -> dict[str, Any]:
         return service.system()
 
+    @routes.get("/api/quality")
+    def quality() -> dict[str, Any]:
+        return service.quality()
+
     @routes.get("/livez")
     def livez() -> dict[str, Any]:
         return {"ok": True}

@@ -137,6 +137,12 @@ def blueprint(service: Service, currency: str) -> Blueprint:
             "system.html", freshness=service.freshness(), system=service.system()
         )
 
+    @routes.get("/quality")
+    def quality() -> str:
+        return render_template(
+            "quality.html", freshness=service.freshness(), quality=service.quality()
+        )
+
     return routes
 
 

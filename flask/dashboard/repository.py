@@ -75,6 +75,9 @@ class Repository(Protocol):
     def transaction(self, transaction_id: str) -> Row | None:
         """Return one raw transaction, or None (not stored yet, or expired)."""
 
+    def quality(self, periods: Sequence[str]) -> Mapping[str, Row | None]:
+        """Return the newest row of ``detection_quality`` for each of ``periods``, or None."""
+
     def account_transactions(
         self, account: str, days: Sequence[dt.date], limit: int
     ) -> Sequence[Row]:
@@ -109,6 +112,7 @@ _STATEMENTS = {
     "account_alerts_before": "SELECT * FROM fraud_alerts_by_account"
     " WHERE sender_account = ? AND window_start < ? LIMIT ?",
     "transaction": "SELECT * FROM transactions WHERE transaction_id = ?",
+    "quality": "SELECT * FROM detection_quality WHERE period = ? LIMIT ?",
     "sent": "SELECT * FROM transactions_by_account WHERE sender_account = ? AND day = ? LIMIT ?",
     "received": "SELECT * FROM transactions_by_receiver"
     " WHERE receiver_account = ? AND day = ? LIMIT ?",
@@ -185,6 +189,12 @@ class CassandraRepository:
     def transaction(self, transaction_id: str) -> Row | None:
         rows = self._read([("transaction", (transaction_id,))])[0]
         return rows[0] if rows else None
+
+    def quality(self, periods: Sequence[str]) -> Mapping[str, Row | None]:
+        results = self._read([("quality", (period, 1)) for period in periods])
+        return {
+            period: rows[0] if rows else None for period, rows in zip(periods, results, strict=True)
+        }
 
     def account_transactions(
         self, account: str, days: Sequence[dt.date], limit: int

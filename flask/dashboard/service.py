@@ -11,10 +11,11 @@ from dashboard.cache import Cache
 from dashboard.comparison import MAX_HOURS, find_comparison
 from dashboard.freshness import Freshness, assess, newest, reported_watermark
 from dashboard.overview import overview_json
+from dashboard.quality import PERIODS, quality_json
 from dashboard.repository import Repository, Row, Unavailable
 from dashboard.system import accounting_json, components_json
 from dashboard.times import HOUR, MINUTE, floor_hour, iso
-from pipeline.names import DETECTION
+from pipeline.names import DETECTION, QUALITY
 from pipeline.settings import Settings
 
 LIVE_TTL_S = 1.0
@@ -57,6 +58,9 @@ class Service:
         self._comparisons: Cache[int, dict[str, Any]] = Cache(
             self._load_comparisons, lambda _: COMPARISON_TTL_S, MAX_HOURS
         )
+        self._quality: Cache[str, Row | None] = Cache(
+            repository.quality, lambda _: LIVE_TTL_S, len(PERIODS)
+        )
 
     def overview(self, minutes: int) -> dict[str, Any]:
         """Return the answer of ``/api/overview``."""
@@ -76,7 +80,7 @@ class Service:
         delay = 2 * MINUTE
         try:
             rows = self._statuses.get([EVERY]).values[EVERY]
-            return reported_watermark(_detection(rows)) or self.now() - delay
+            return reported_watermark(_of(rows, DETECTION)) or self.now() - delay
         except Unavailable:
             return self.now() - delay
 
@@ -110,11 +114,23 @@ class Service:
             "accounting": accounting_json(rows),
         }
 
+    def quality(self) -> dict[str, Any]:
+        """Return the answer of ``/api/quality``."""
+        statuses = self._statuses.get([EVERY])
+        figures = self._quality.get(list(PERIODS))
+        return quality_json(
+            self.now(),
+            figures.values,
+            _of(statuses.values[EVERY], QUALITY),
+            statuses.is_current and figures.is_current,
+            self._stale_after_s,
+        )
+
     def _assess(
         self, now: dt.datetime, since: dt.datetime
     ) -> tuple[Freshness, list[Row], Row | None]:
         statuses = self._statuses.get([EVERY])
-        detection = _detection(statuses.values[EVERY])
+        detection = _of(statuses.values[EVERY], DETECTION)
         newest_hour = floor_hour(now)
         count = (newest_hour - floor_hour(since)) // HOUR + 1
         metrics = self._metrics.get([newest_hour - n * HOUR for n in range(count)])
@@ -142,7 +158,7 @@ class Service:
         return {query: find_alerts(self._repository, query, now, oldest) for query in queries}
 
     def _load_comparisons(self, hours: Sequence[int]) -> Mapping[int, dict[str, Any]]:
-        detection = _detection(self._statuses.get([EVERY]).values[EVERY])
+        detection = _of(self._statuses.get([EVERY]).values[EVERY], DETECTION)
         lateness = dt.timedelta(seconds=self._settings.scoring.allowed_lateness_s)
         return {
             count: find_comparison(self._repository, detection, count, self.now(), lateness)
@@ -153,8 +169,8 @@ class Service:
         return LIVE_TTL_S if hour + HOUR + 5 * MINUTE > self.now() else CLOSED_HOUR_TTL_S
 
 
-def _detection(statuses: Sequence[Row]) -> Row | None:
-    return next((row for row in statuses if row["component"] == DETECTION), None)
+def _of(statuses: Sequence[Row], component: str) -> Row | None:
+    return next((row for row in statuses if row["component"] == component), None)
 
 
 def _own_status(

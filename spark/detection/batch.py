@@ -58,7 +58,7 @@ class BatchProcessor:
     """
 
     run: Run
-    source: ModelSource
+    model_source: ModelSource
     store: AlertStore
     reader: TransactionReader
     publisher: AlertPublisher
@@ -74,7 +74,7 @@ class BatchProcessor:
     _may_be_repeated: bool = True
 
     def __post_init__(self) -> None:
-        self.models = self.source.current()
+        self.models = self.model_source.current()
 
     def __call__(self, emitted: DataFrame, batch_id: int) -> None:
         """Score a batch and write it, in this order.
@@ -185,8 +185,8 @@ class BatchProcessor:
             recorded = self.store.scored_by(self.run.run_id, batch_id, extent)
             self._may_be_repeated = False
             if recorded is not None:
-                return self.source.recorded(recorded)
-        return self.source.current()
+                return self.model_source.recorded(recorded)
+        return self.model_source.current()
 
 
 def _links(rows: pd.DataFrame) -> pd.DataFrame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import sys
@@ -32,7 +33,7 @@ from detection.views import (
 from pipeline.errors import PipelineError
 from pipeline.heartbeat import Heartbeat, Status
 from pipeline.logs import run_service
-from pipeline.names import DETECTION, TRANSACTIONS_TOPIC
+from pipeline.names import DETECTION
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
 
 POLL_S = 0.5
@@ -62,31 +63,36 @@ class Job:
         scoring = self.settings.scoring
         with lock(checkpoint_dir):
             model_dir = PROJECT_ROOT / scoring.model_dir
-            source = ModelSource(model_dir, checkpoint_dir, scoring.large_amount)
+            model_source = ModelSource(model_dir, checkpoint_dir, scoring.large_amount)
             heartbeat.start()
             spark = spark_session("detection", scoring.driver_memory, scoring.shuffle_partitions)
             try:
                 while not self.stopping.is_set():
-                    self._run_query(spark, checkpoint_dir, source)
+                    self._run_query(spark, checkpoint_dir, model_source)
             finally:
                 heartbeat.stop()
                 spark.stop()
 
-    def _run_query(self, spark: SparkSession, checkpoint_dir: Path, source: ModelSource) -> None:
+    def _run_query(
+        self, spark: SparkSession, checkpoint_dir: Path, model_source: ModelSource
+    ) -> None:
         """Run one query; returns when it was stopped, or ended to learn a new schema."""
         settings, scoring = self.settings, self.settings.scoring
-        servers = settings.kafka.bootstrap_servers
-        wait_for_topic(servers, TRANSACTIONS_TOPIC)
-        schemas = fetch_schemas(settings.registry.url)
+        servers, source = settings.kafka.bootstrap_servers, settings.source
+        wait_for_topic(servers, source.topic)
+        find_schemas = functools.partial(fetch_schemas, settings.registry.url, source.topic)
+        schemas = find_schemas()
         store = AlertStore(settings.cassandra)
-        reader = TransactionReader(servers, schemas)
+        reader = TransactionReader(servers, schemas, source)
         try:
             run = open_run(
                 checkpoint_dir,
+                source.topic,
                 specification_hash(
                     active_views(scoring.large_amount),
                     scoring.allowed_lateness_s,
                     scoring.shuffle_partitions,
+                    source,
                 ),
                 has_recorded=lambda run_id: store.last_batch(run_id) is not None,
                 recorded_offsets=store.recorded_offsets,
@@ -94,11 +100,11 @@ class Job:
             last = store.last_batch(run.run_id)
             processor = BatchProcessor(
                 run=run,
-                source=source,
+                model_source=model_source,
                 store=store,
                 reader=reader,
                 publisher=AlertPublisher(servers),
-                has_new_schema=lambda: fetch_schemas(settings.registry.url).keys() > schemas.keys(),
+                has_new_schema=lambda: find_schemas().keys() > schemas.keys(),
                 progress=Progress()
                 if last is None
                 else Progress(read_until=read_until(last.last_offsets), totals=last.totals),
@@ -139,13 +145,14 @@ def start_query(
     records = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka.bootstrap_servers)
-        .option("subscribe", TRANSACTIONS_TOPIC)
+        .option("subscribe", settings.source.topic)
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
         .option("maxOffsetsPerTrigger", settings.scoring.max_records_per_batch)
         .load()
     )
-    validated = validate(decode(records, schemas), settings.scoring.allowed_lateness_s)
+    decoded = decode(records, schemas, settings.source)
+    validated = validate(decoded, settings.scoring.allowed_lateness_s)
     views = active_views(settings.scoring.large_amount)
     emitted = aggregate_stream(explode_views(deduplicate_stream(validated), views=views))
     return (

@@ -28,9 +28,10 @@ from detection.metrics import MetricsRow
 from detection.serving import ScoredBy
 from pipeline.database import cluster
 from pipeline.errors import PipelineError
-from pipeline.names import ALERTS_TOPIC, KEYSPACE, TRANSACTIONS_TOPIC
+from pipeline.names import ALERTS_TOPIC, KEYSPACE
 from pipeline.records import WIRE_HEADER_BYTES, Transaction
-from pipeline.settings import CassandraConfig
+from pipeline.settings import CassandraConfig, SourceConfig
+from pipeline.source import plain_times, to_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -253,9 +254,12 @@ class TransactionReader:
     their ids and accounts.
     """
 
-    def __init__(self, bootstrap_servers: str, schemas: Mapping[int, str]) -> None:
+    def __init__(
+        self, bootstrap_servers: str, schemas: Mapping[int, str], source: SourceConfig
+    ) -> None:
+        self._source = source
         self._schemas = {
-            schema_id: fastavro.parse_schema(json.loads(schema))
+            schema_id: fastavro.parse_schema(json.loads(plain_times(schema)))
             for schema_id, schema in schemas.items()
         }
         self._consumer = Consumer(
@@ -291,15 +295,16 @@ class TransactionReader:
 
     def _messages(self, partition: int, offsets: list[int]) -> Iterable[Message]:
         """Yield the messages of growing ``offsets``; reads on over small gaps, else seeks."""
+        topic = self._source.topic
         following = None
         for offset in offsets:
             if following is None or offset - following > LINEAR_GAP:
-                self._consumer.assign([TopicPartition(TRANSACTIONS_TOPIC, partition, offset)])
+                self._consumer.assign([TopicPartition(topic, partition, offset)])
             while True:
                 message = self._consumer.poll(READ_TIMEOUT_S)
                 if message is None or message.error():
                     problem = "no answer" if message is None else message.error()
-                    raise SinkError(f"Kafka: {TRANSACTIONS_TOPIC}/{partition}/{offset}: {problem}")
+                    raise SinkError(f"Kafka: {topic}/{partition}/{offset}: {problem}")
                 following = cast(int, message.offset()) + 1
                 if following > offset:
                     break
@@ -310,9 +315,8 @@ class TransactionReader:
         schema_id = int.from_bytes(value[1:WIRE_HEADER_BYTES], "big")
         body = io.BytesIO(value[WIRE_HEADER_BYTES:])
         record = fastavro.schemaless_reader(body, self._schemas[schema_id], None)
-        timestamp = cast(dict[str, Any], record)["transaction_timestamp"]
-        milliseconds = round(timestamp.timestamp() * 1000)
-        return cast(Transaction, {**cast(Any, record), "transaction_timestamp": milliseconds})
+        # Only valid transactions trigger alerts, so the mapping finds every field.
+        return cast(Transaction, to_transaction(cast(dict[str, Any], record), self._source))
 
 
 class AlertPublisher:

@@ -46,8 +46,8 @@ class StatusReporter:
         if self._dropped:
             error = f"{self._dropped} rows came behind the watermark and are not counted"
             return Status(state="degraded", error=error, **common)
-        if processor.source.error is not None:
-            return Status(state="degraded", error=processor.source.error, **common)
+        if processor.model_source.error is not None:
+            return Status(state="degraded", error=processor.model_source.error, **common)
         is_started = progress.batch_id is not None
         return Status(state="running" if is_started else "starting", **common)
 
@@ -91,7 +91,7 @@ def _model_details(processor: BatchProcessor) -> dict[str, str]:
         "model_version": processor.models.live.version,
         "shadow_version": shadow.version if shadow else None,
         "shadow_failures": processor.shadow_failures or None,
-        "models_error": processor.source.error,
+        "models_error": processor.model_source.error,
     }
     return {name: str(value) for name, value in details.items() if value is not None}
 

@@ -13,7 +13,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from detection.emulate import link_history, read_labelled
+from detection.history import export_transactions, read_transactions
 from detection.model import (
     CARD_FILE,
     CURRENT_FILE,
@@ -234,13 +235,21 @@ def gate(majority_share: float, alert_rate: float) -> None:
         )
 
 
-def train(spark: SparkSession, data: Path, out: Path, seed: int, scoring: ScoringConfig) -> str:
+def train(
+    spark: SparkSession,
+    data: Path,
+    out: Path,
+    seed: int,
+    scoring: ScoringConfig,
+    read: Callable[[SparkSession, Path], DataFrame] = read_labelled,
+) -> str:
     """Train on ``data``, write ``out/<version>``; it is the default where ``out`` has none.
 
-    Returns the version, which follows from the data, the seed and the features. Raises
-    ``ModelError`` when the gate refuses the model; nothing is written then.
+    ``read`` makes decoded records of the file. Returns the version, which follows from the data,
+    the seed and the features. Raises ``ModelError`` when the gate refuses the model; nothing is
+    written then.
     """
-    decoded = read_labelled(spark, data).cache()
+    decoded = read(spark, data).cache()
     options = Options.of(scoring)
     views = active_views(scoring.large_amount)
     slices = split(link_history(decoded, scoring.allowed_lateness_s, views), TRAIN_SHARE)
@@ -308,18 +317,27 @@ def main() -> int:
     """Parse the command line and train; see ``make train-model``."""
     settings = load_settings()
     parser = argparse.ArgumentParser(description="Train a new model version.")
-    parser.add_argument("--data", type=Path, required=True, help="labelled file, parquet or CSV")
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--data", type=Path, help="labelled file, parquet or CSV")
+    data.add_argument("--source", choices=["cassandra"], help="the raw transactions stored there")
     parser.add_argument("--out", type=Path, default=PROJECT_ROOT / settings.scoring.model_dir)
     parser.add_argument("--seed", type=int, default=settings.simulator.seed)
     arguments = parser.parse_args()
+    data_file, read = arguments.data, read_labelled
+    if arguments.source:
+        data_file = PROJECT_ROOT / settings.local.dir / "transactions.parquet"
+        read = read_transactions
+        count = export_transactions(settings.cassandra, data_file)
+        logger.info("%d raw transactions read from Cassandra", count)
     spark = spark_session("train-model", settings.scoring.driver_memory, shuffle_partitions=8)
     try:
         version = train(
             spark,
-            arguments.data,
+            data_file,
             arguments.out,
             arguments.seed,
             settings.scoring,
+            read,
         )
     finally:
         spark.stop()

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from detection.validate import LATE, SCORED, VERDICTS
 from pipeline.records import DUPLICATE_WINDOW_MS
+from pipeline.settings import SourceConfig
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
@@ -128,11 +129,14 @@ def view_size_ms(name: str) -> int:
 
 
 def specification_hash(
-    views: tuple[View, ...], allowed_lateness_s: int, shuffle_partitions: int
+    views: tuple[View, ...],
+    allowed_lateness_s: int,
+    shuffle_partitions: int,
+    source: SourceConfig,
 ) -> str:
     """Return a hash of all that the meaning of the state depends on; the checkpoint carries it."""
     parts = (views, AGGREGATES, VERDICTS, DUPLICATE_WINDOW_MS, allowed_lateness_s)
-    return hashlib.sha256(repr((*parts, shuffle_partitions)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((*parts, shuffle_partitions, source)).encode()).hexdigest()[:16]
 
 
 def deduplicate_stream(validated: DataFrame) -> DataFrame:

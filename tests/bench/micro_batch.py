@@ -62,9 +62,11 @@ def everything() -> Iterator[None]:
 def whole_job(settings: Settings, schemas: dict[int, str], run: Run) -> Any:
     return BatchProcessor(
         run=run,
-        source=ModelSource(PROJECT_ROOT / settings.scoring.model_dir, run.folder, large_amount=0),
+        model_source=ModelSource(
+            PROJECT_ROOT / settings.scoring.model_dir, run.folder, large_amount=0
+        ),
         store=AlertStore(settings.cassandra),
-        reader=TransactionReader(settings.kafka.bootstrap_servers, schemas),
+        reader=TransactionReader(settings.kafka.bootstrap_servers, schemas, settings.source),
         publisher=AlertPublisher(settings.kafka.bootstrap_servers),
         has_new_schema=lambda: False,
         progress=Progress(),
@@ -94,7 +96,7 @@ def measure(
     spark: SparkSession, settings: Settings, folder: Path, variant: str, batches: int
 ) -> dict[str, Any]:
     """Run a variant from the start of the topic; return figures of its last ``batches``."""
-    schemas = fetch_schemas(settings.registry.url)
+    schemas = fetch_schemas(settings.registry.url, settings.source.topic)
     patch, make = VARIANTS[variant]
     with patch():
         processor = make(settings, schemas, Run(folder.name, folder, {}))

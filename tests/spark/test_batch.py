@@ -120,7 +120,7 @@ class Deployment:
         recorded = self.store.batches
         return BatchProcessor(
             run=self.run,
-            source=ModelSource(self.model_dir, self.checkpoint_dir, large_amount=0),
+            model_source=ModelSource(self.model_dir, self.checkpoint_dir, large_amount=0),
             store=cast(AlertStore, self.store),
             reader=cast(TransactionReader, self.topics),
             publisher=cast(AlertPublisher, self.topics),

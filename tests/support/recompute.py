@@ -11,7 +11,6 @@ from detection.decode import decode
 from detection.model import current_version, load_model
 from detection.validate import LATE, SCORED, VERDICTS, validate
 from detection.views import aggregate_batches, explode_views
-from pipeline.names import TRANSACTIONS_TOPIC
 from pipeline.settings import PROJECT_ROOT
 from tests.support.pipeline import LocalPipeline
 
@@ -28,10 +27,11 @@ def recompute_alerts(
     records = (
         spark.read.format("kafka")
         .option("kafka.bootstrap.servers", pipeline.servers)
-        .option("subscribe", TRANSACTIONS_TOPIC)
+        .option("subscribe", pipeline.settings.source.topic)
         .load()
     )
-    validated = validate(decode(records, schemas), scoring.allowed_lateness_s)
+    decoded = decode(records, schemas, pipeline.settings.source)
+    validated = validate(decoded, scoring.allowed_lateness_s)
     valid = [VERDICTS.index(SCORED), VERDICTS.index(LATE)]
     first_of_id = (
         validated.where(F.col("verdict").isin(valid))

@@ -156,6 +156,31 @@ def detection_row(**values: Any) -> dict[str, Any]:
     return status_row("detection", details=details, **values)
 
 
+def quality_row(**values: Any) -> dict[str, Any]:
+    return {
+        "period": "hour",
+        "period_end": THIS_MINUTE - 2 * MINUTE,
+        "computed_at": NOW - dt.timedelta(seconds=20),
+        "fraud_minutes": 40,
+        "incidents": 16,
+        "review_alerts": 80,
+        "review_precision": 0.375,
+        "review_recall": 0.75,
+        "review_incident_recall": 0.875,
+        "alert_alerts": 35,
+        "alert_precision": 0.6,
+        "alert_recall": 0.525,
+        "alert_incident_recall": 0.8125,
+        "average_precision": 0.4321,
+        "found_incidents": 14,
+        "delay_median_s": 7.25,
+        "delay_p95_s": 61.5,
+        "pattern_incidents": {"velocity": 15, "card_testing": 1},
+        "pattern_incident_recall": {"velocity": 0.8667, "card_testing": 1.0},
+        **values,
+    }
+
+
 class InMemoryRepository:
     """Answers from lists; ``outage`` set: every read raises it."""
 
@@ -167,6 +192,7 @@ class InMemoryRepository:
         self.batch_rows: list[Row] = []
         self.shadow_alert_rows: list[Row] = []
         self.label_rows: list[Row] = []
+        self.quality_rows: list[Row] = []
         self.outage: Exception | None = None
         self.reads: list[str] = []
 
@@ -220,6 +246,11 @@ class InMemoryRepository:
         self._note("transaction")
         rows = (row for row in self.transaction_rows if row["transaction_id"] == transaction_id)
         return next(rows, None)
+
+    def quality(self, periods: Sequence[str]) -> Mapping[str, Row | None]:
+        self._note("quality")
+        newest = {row["period"]: row for row in self.quality_rows}
+        return {period: newest.get(period) for period in periods}
 
     def account_transactions(
         self, account: str, days: Sequence[dt.date], limit: int

@@ -121,7 +121,10 @@ def test_without_any_answer_the_api_says_503(
     client: FlaskClient, repository: InMemoryRepository
 ) -> None:
     repository.fail()
-    for path in ("/api/overview", "/api/alerts", "/api/system", "/readyz", "/", "/system"):
+    for path in (
+        "/api/overview", "/api/alerts", "/api/system", "/api/quality", "/readyz", "/", "/system",
+        "/quality",
+    ):  # fmt: skip
         response = client.get(path)
         assert response.status_code == 503
         assert response.headers["Retry-After"] == "2"
@@ -257,7 +260,7 @@ def test_accounting_adds_up(client: FlaskClient, repository: InMemoryRepository)
         "rejected.undecodable": "25",
         "rejected.future": "5",
     }
-    kafka = {"end_offset.transactions": "1000", "end_offset.transactions.dlq": "30"}
+    kafka = {"published": "1000", "end_offset.transactions.dlq": "30"}
 
     def accounting() -> dict[str, object]:
         repository.status_rows = [
@@ -288,6 +291,10 @@ def test_accounting_adds_up(client: FlaskClient, repository: InMemoryRepository)
     details["read_offsets"] = "999"
     assert accounting()["pending"] == 1
     assert accounting()["status"] == "in flight"
+    details["read_offsets"], details["read"] = "1000", "900"
+    kafka["published"] = "1001"
+    assert (accounting()["published"], accounting()["pending"]) == (901, 1)
+    assert accounting()["raw"] == 850
     stored = "10"
     assert accounting()["raw"] == 0
     details["late"] = "not a number"
@@ -319,6 +326,7 @@ def test_components_are_missing_stale_or_what_they_say(
         "registry": "missing",
         "connect": "missing",
         "detection": "running",
+        "quality": "missing",
         "watcher": "missing",
         "cassandra": "running",
         "dashboard": "running",

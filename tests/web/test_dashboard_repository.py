@@ -48,6 +48,7 @@ def test_rows_used_in_tests_have_the_columns_of_the_schema() -> None:
     assert set(memory.alert_row()) == columns("fraud_alerts")
     assert columns("fraud_alerts") == columns("fraud_alerts_by_account")
     assert set(memory.metrics_row(memory.NOW)) == columns("metrics")
+    assert set(memory.quality_row()) == columns("detection_quality")
     assert set(memory.status_row("kafka")) == columns("pipeline_status")
     assert set(memory.batch_row()) == columns("batches")
     assert set(memory.shadow_alert_row()) == columns("shadow_alerts")
