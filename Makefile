@@ -121,7 +121,39 @@ train-model: setup ## Train on simulated history, DATA= or SOURCE=cassandra; SEE
 	PYTHONPATH=$(python_path) .venv/bin/python -m detection.train \
 	  $(if $(SOURCE),--source $(SOURCE),--data $(training_data)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
+versions = PYTHONPATH=common:spark .venv/bin/python -m detection.versions
+version_or_exit = $(if $(VERSION),,echo "VERSION= must name a version; see make models" >&2; exit 2;)
+
+.PHONY: models
+models: ## Every version with figures of its card, and what it is used as
+	@$(versions) list
+
+.PHONY: shadow
+shadow: ## Let VERSION= score beside the live model and record what it would raise; empty: off
+	@$(versions) shadow $(if $(VERSION),"$(VERSION)",--off)
+
+.PHONY: compare
+compare: ## Alerts of the live model against those of the shadow; HOURS=1
+	@PYTHONPATH=common:flask .venv/bin/python -m dashboard.compare --hours "$(or $(HOURS),1)"
+
+.PHONY: promote
+promote: ## Make VERSION= live; the running job takes it at its next batch
+	@$(version_or_exit) $(versions) promote "$(VERSION)"
+
+.PHONY: rollback
+rollback: ## Make the previous version live again
+	@$(versions) rollback
+
 ##@ Measure
+
+evaluate = PYTHONPATH=$(python_path) .venv/bin/python -m evaluation
+results = $(or $(OUT),.local/results)
+
+.PHONY: evaluate
+evaluate: setup-tests ## Quality of detection on simulated worlds or DATA=; MODEL= BATCHES=recorded OUT=
+	$(evaluate) --out "$(results)" $(if $(DATA),--data "$(DATA)",--checks) \
+	  $(if $(MODEL),--model $(MODEL)) $(if $(WORLDS),--worlds $(WORLDS)) \
+	  $(if $(BATCHES),--$(BATCHES) "$(results)")
 
 .PHONY: bench-micro-batch
 bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1000 ACCOUNTS=20000

@@ -29,6 +29,7 @@ KAFKA: Final = "kafka"
 REGISTRY: Final = "registry"
 CONNECT: Final = "connect"
 DETECTION: Final = "detection"
+QUALITY: Final = "quality"
 WATCHER: Final = "watcher"
-COMPONENTS: Final = (PRODUCER, KAFKA, REGISTRY, CONNECT, DETECTION, WATCHER)
+COMPONENTS: Final = (PRODUCER, KAFKA, REGISTRY, CONNECT, DETECTION, QUALITY, WATCHER)
 """Keys of the table ``pipeline_status``, in the order in which a transaction meets them."""

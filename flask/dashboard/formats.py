@@ -84,6 +84,15 @@ def measured(feature: str, value: float | None, digits: int = 0) -> str:
     return number(value, 0 if value is not None and value % 1 == 0 else digits)
 
 
+def level(severity: str) -> str:
+    """Name a severity together with the higher ones."""
+    return severity if severity == "high" else f"{severity} or above"
+
+
+def pattern(name: str) -> str:
+    return name.replace("_", " ")
+
+
 SPARK_WIDTH: Final = 120
 SPARK_HEIGHT: Final = 28
 

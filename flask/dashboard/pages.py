@@ -20,12 +20,14 @@ from dashboard.alerts import (
     parse_alert_id,
     parse_query,
 )
+from dashboard.comparison import DEFAULT_HOURS, MAX_HOURS
 from dashboard.overview import DEFAULT_MINUTES, MAX_MINUTES
 from dashboard.repository import Row, Unavailable
 from dashboard.service import ACCOUNT_DAYS, Service
 from dashboard.times import age_s, parse_iso, to_ms
 
 RANGES: Final = ((15, "15 min"), (60, "1 h"), (360, "6 h"), (1440, "24 h"))
+HOURS: Final = ((1, "1 h"), (6, "6 h"), (24, "24 h"))
 FEED_ROWS: Final = 12
 ACCOUNT_ALERTS: Final = 50
 
@@ -119,10 +121,26 @@ def blueprint(service: Service, currency: str) -> Blueprint:
             days=ACCOUNT_DAYS,
         )
 
+    @routes.get("/models")
+    def models() -> str:
+        hours = clamped(request.args.get("hours"), "hours", DEFAULT_HOURS, MAX_HOURS)
+        return render_template(
+            "models.html",
+            freshness=service.freshness(),
+            models=service.models(hours),
+            ranges=HOURS,
+        )
+
     @routes.get("/system")
     def system() -> str:
         return render_template(
             "system.html", freshness=service.freshness(), system=service.system()
+        )
+
+    @routes.get("/quality")
+    def quality() -> str:
+        return render_template(
+            "quality.html", freshness=service.freshness(), quality=service.quality()
         )
 
     return routes

@@ -68,16 +68,16 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
     kafka, connect = details.get(KAFKA, {}), details.get(CONNECT, {})
     job = details.get(DETECTION, {})
     rejected = {
-        key.removeprefix(REJECTED_PREFIX): count
+        key.removeprefix(REJECTED_PREFIX): number
         for key in sorted(job)
-        if key.startswith(REJECTED_PREFIX) and (count := _count(job, key)) is not None
+        if key.startswith(REJECTED_PREFIX) and (number := count(job, key)) is not None
     }
-    published, read = _count(kafka, "published"), _count(job, "read_offsets")
-    dead_letters = _count(kafka, f"end_offset.{DEAD_LETTER_TOPIC}")
-    stored = _count(connect, "stored_offsets")
-    scored, late = _count(job, "scored"), _count(job, "late")
-    duplicates = _count(job, "duplicates")
-    if read is not None and (records := _count(job, "read")) is not None:
+    published, read = count(kafka, "published"), count(job, "read_offsets")
+    dead_letters = count(kafka, f"end_offset.{DEAD_LETTER_TOPIC}")
+    stored = count(connect, "stored_offsets")
+    scored, late = count(job, "scored"), count(job, "late")
+    duplicates = count(job, "duplicates")
+    if read is not None and (records := count(job, "read")) is not None:
         # What retention had removed before the job began has an offset, and is no record of ours.
         removed = read - records
         published = None if published is None else published - removed
@@ -122,6 +122,7 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
     return accounting
 
 
-def _count(details: Mapping[str, str], key: str) -> int | None:
+def count(details: Mapping[str, str], key: str) -> int | None:
+    """Return a count of a heartbeat's details, or None if it is missing or none."""
     text = details.get(key, "")
     return int(text) if text.isascii() and text.isdecimal() else None

@@ -143,6 +143,7 @@ def services(
         ),
         build.python("watcher", ["-m", "watcher"], "connectors", "schema"),
         build.detection(),
+        build.python("quality", ["-m", "quality"], "flask", "schema topics"),
     ]
     if settings.simulator.enabled:
         found.append(build.python("simulator", ["-m", "simulator"], "producer", "topics"))

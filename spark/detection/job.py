@@ -17,8 +17,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 from detection.batch import BatchProcessor, Progress
 from detection.checkpoint import lock, open_run, read_until
 from detection.decode import decode
-from detection.model import current_version, load_model
 from detection.registry import fetch_schemas
+from detection.serving import ModelSource
 from detection.session import spark_session
 from detection.sinks import AlertPublisher, AlertStore, TransactionReader, wait_for_topic
 from detection.status import StatusReporter
@@ -60,18 +60,22 @@ class Job:
         """Run until ``stopping`` is set; raises when the query fails."""
         checkpoint_dir = PROJECT_ROOT / self.settings.scoring.checkpoint_dir
         heartbeat = Heartbeat(self.settings.cassandra, self._snapshot)
+        scoring = self.settings.scoring
         with lock(checkpoint_dir):
+            model_dir = PROJECT_ROOT / scoring.model_dir
+            model_source = ModelSource(model_dir, checkpoint_dir, scoring.large_amount)
             heartbeat.start()
-            scoring = self.settings.scoring
             spark = spark_session("detection", scoring.driver_memory, scoring.shuffle_partitions)
             try:
                 while not self.stopping.is_set():
-                    self._run_query(spark, checkpoint_dir)
+                    self._run_query(spark, checkpoint_dir, model_source)
             finally:
                 heartbeat.stop()
                 spark.stop()
 
-    def _run_query(self, spark: SparkSession, checkpoint_dir: Path) -> None:
+    def _run_query(
+        self, spark: SparkSession, checkpoint_dir: Path, model_source: ModelSource
+    ) -> None:
         """Run one query; returns when it was stopped, or ended to learn a new schema."""
         settings, scoring = self.settings, self.settings.scoring
         servers, source = settings.kafka.bootstrap_servers, settings.source
@@ -94,24 +98,21 @@ class Job:
                 recorded_offsets=store.recorded_offsets,
             )
             last = store.last_batch(run.run_id)
-            model_dir = PROJECT_ROOT / scoring.model_dir
             processor = BatchProcessor(
                 run=run,
-                model=load_model(model_dir, current_version(model_dir), scoring.large_amount),
+                model_source=model_source,
                 store=store,
                 reader=reader,
                 publisher=AlertPublisher(servers),
-                load_model=functools.partial(
-                    load_model, model_dir, large_amount=scoring.large_amount
-                ),
                 has_new_schema=lambda: find_schemas().keys() > schemas.keys(),
                 progress=Progress()
                 if last is None
                 else Progress(read_until=read_until(last.last_offsets), totals=last.totals),
+                last_scored_by=None if last is None else last.scored_by,
             )
             query = start_query(spark, settings, schemas, processor)
             self._current = (query, processor)
-            logger.info("run %s, model %s", run.run_id, processor.model.version)
+            logger.info("run %s, model %s", run.run_id, processor.models.live.version)
             self._wait(query, processor)
         finally:
             reader.close()

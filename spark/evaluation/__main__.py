@@ -23,62 +23,77 @@ from detection.emulate import link_history, read_labelled, read_table
 from detection.model import load_model
 from detection.score import Scorer
 from detection.session import spark_session
-from detection.train import BUDGETS, MINUTE_KEYS, Options, fit_model, population, split
+from detection.train import BUDGETS, Options, Slices, fit_model, population, split
 from detection.views import active_views
-from evaluation.baselines import BASELINES, minute_table
+from evaluation import plots
+from evaluation.baselines import BASELINES, labelled_minutes
+from evaluation.checks import over_seeds, with_shuffled_labels
 from evaluation.metrics import at_threshold
-from evaluation.protocol import judge, make_stream, ranking, read_frauds, timed
-from evaluation.report import write_report
-from evaluation.worlds import SMALL_WORLDS, WORLDS, export
+from evaluation.protocol import find_incidents, judge, make_stream, ranking, read_frauds, timed
+from evaluation.recorded import evaluate_recorded
+from evaluation.report import write_recorded, write_report
+from evaluation.worlds import WORLDS, export
 from pipeline.logs import run_service
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
 
 TRAIN_SHARE = 0.4
+DRIVER_MEMORY = "6g"
 
 
 def evaluate_file(
-    spark: SparkSession, settings: Settings, path: Path, seed: int, model: str | None
+    spark: SparkSession, settings: Settings, path: Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Return {method: figures} for one labelled file."""
+    """Return {method: figures} for one labelled file, and write its plots."""
+    scoring = settings.scoring
     decoded = read_labelled(spark, path).cache()
     frauds = read_frauds(read_table(spark, path))
-    scoring = settings.scoring
-    views = active_views(scoring.large_amount)
-    links = link_history(decoded, scoring.allowed_lateness_s, views)
+    links = link_history(decoded, scoring.allowed_lateness_s, active_views(scoring.large_amount))
     slices = split(links, TRAIN_SHARE)
     cut_ms = int(slices.later["window_start"].min())
-    if model is None:
-        amounts = population(decoded.where(F.col("transaction_timestamp") < cut_ms))
-        fitted = fit_model(spark, slices.train, amounts, seed, Options.of(scoring))
+    amounts = population(decoded.where(F.col("transaction_timestamp") < cut_ms))
+    decoded.unpersist()
+    options = Options.of(scoring)
+    if arguments.model is None:
+        fitted = fit_model(spark, slices.train, amounts, arguments.seed, options)
         scorer, thresholds = fitted.scorer, fitted.thresholds
     else:
-        loaded = load_model(PROJECT_ROOT / scoring.model_dir, model, scoring.large_amount)
+        model_dir = PROJECT_ROOT / scoring.model_dir
+        loaded = load_model(model_dir, arguments.model, scoring.large_amount)
         scorer = loaded.scorer
         thresholds = {"alert": loaded.alert_threshold, "review": loaded.review_threshold}
-    decoded.unpersist()
-    return compare(scorer, thresholds, slices.train, slices.later, frauds)
+    figures = compare(scorer, thresholds, slices, frauds, arguments.out / "plots", path.stem)
+    if arguments.checks:
+        figures["checks"] = {
+            "seeds": over_seeds(spark, slices, frauds, amounts, options),
+            "shuffled_labels": with_shuffled_labels(scorer, slices, frauds),
+        }
+    return figures
 
 
 def compare(
     scorer: Scorer,
     thresholds: dict[str, float],
-    train: pd.DataFrame,
-    test: pd.DataFrame,
+    slices: Slices,
     frauds: pd.DataFrame,
+    plots_folder: Path,
+    name: str,
 ) -> dict[str, Any]:
-    """Return the figures of the pipeline and of every baseline on the links of ``test``."""
-    stream = make_stream(test, frauds)
-    scored = scorer.score(test)
-    figures = {"pipeline": judge(stream, timed(scored), thresholds)}
-    known = make_stream(train, frauds).minutes
-    train_table = minute_table(scorer.score(train)).merge(known[[*MINUTE_KEYS, "is_fraud"]])
-    test_table = minute_table(scored).merge(stream.minutes[[*MINUTE_KEYS, "is_fraud"]])
-    for name, baseline in BASELINES.items():
-        figures[name] = judge_baseline(
-            test_table["is_fraud"].to_numpy(),
-            baseline(train_table, test_table),
-            baseline(train_table, train_table),
-        )
+    """Return the figures of the pipeline and of every baseline on the later slice."""
+    stream = make_stream(slices.later, frauds)
+    scored = timed(scorer.score(slices.later))
+    figures = {"pipeline": judge(stream, scored, thresholds)}
+    train, test = (labelled_minutes(scorer, rows, frauds) for rows in (slices.train, slices.later))
+    is_fraud = test["is_fraud"].to_numpy()
+    curves = {"pipeline": (is_fraud, test["score"].to_numpy())}
+    for method, baseline in BASELINES.items():
+        score = baseline(train, test)
+        figures[method] = judge_baseline(is_fraud, score, baseline(train, train))
+        curves[method] = (is_fraud, score)
+    plots_folder.mkdir(parents=True, exist_ok=True)
+    plots.precision_recall(curves, plots_folder / f"{name}-precision-recall.svg")
+    plots.score_histogram(scored, stream.frauds, thresholds, plots_folder / f"{name}-scores.svg")
+    found = find_incidents(stream, scored, thresholds["review"])
+    plots.delays(found, plots_folder / f"{name}-delays.svg")
     return figures
 
 
@@ -95,28 +110,32 @@ def main() -> int:
     """Parse the command line and evaluate; see ``make evaluate``."""
     settings = load_settings()
     parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
-    parser.add_argument("--data", type=Path, nargs="*", default=[], help="labelled files")
-    parser.add_argument("--worlds", choices=["all", "small"], default="all")
+    parser.add_argument("--data", type=Path, help="labelled file")
+    parser.add_argument("--worlds", choices=sorted(WORLDS), default="all")
     parser.add_argument("--model", help="a version; default: learn from the first 40 %%")
+    parser.add_argument("--recorded", type=Path, help="result of `make replay` for --data")
+    parser.add_argument("--checks", action="store_true", help="ten seeds, and shuffled labels")
     parser.add_argument("--seed", type=int, default=settings.simulator.seed)
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     arguments = parser.parse_args()
-    spark = spark_session("evaluate", "6g", shuffle_partitions=8)
-    results = {}
+    if arguments.recorded and not arguments.data:
+        parser.error("--recorded needs --data: the file that was replayed")
+    spark = spark_session("evaluate", DRIVER_MEMORY, shuffle_partitions=8)
     try:
+        if arguments.recorded:
+            result = evaluate_recorded(spark, settings, arguments.data, arguments.recorded)
+            return write_recorded(result, arguments.out)
+        results = {}
         with tempfile.TemporaryDirectory() as temporary:
-            worlds = {"all": WORLDS, "small": SMALL_WORLDS}[arguments.worlds]
-            files = arguments.data or (export(world, Path(temporary)) for world in worlds)
-            for path in files:
+            worlds = WORLDS[arguments.worlds]
+            exported = (export(world, Path(temporary)) for world in worlds)
+            for path in [arguments.data] if arguments.data else exported:
                 began = time.monotonic()
-                results[path.stem] = evaluate_file(
-                    spark, settings, path, arguments.seed, arguments.model
-                )
-                seconds = time.monotonic() - began
-                print(f"{path.stem}: {seconds:.0f} s", flush=True)
+                results[path.stem] = evaluate_file(spark, settings, path, arguments)
+                print(f"{path.stem}: {time.monotonic() - began:.0f} s", flush=True)
+        write_report(results, arguments.out)
     finally:
         spark.stop()
-    write_report(results, arguments.out)
     return 0
 
 

@@ -1,7 +1,7 @@
 """What a score must beat, and the ceiling: other methods on the same minutes.
 
-Each takes tables of sender-minutes in their last state, with the highest value of each feature,
-and returns a score for each minute of ``test`` (higher: more suspicious).
+Each takes two results of ``labelled_minutes`` and returns a score for each minute of ``test``
+(higher: more suspicious).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from sklearn.cluster import KMeans
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.preprocessing import StandardScaler
 
-from detection.score import active_features, feature_columns
+from detection.score import Scorer, active_features, feature_columns
 from detection.train import MINUTE_KEYS
+from evaluation.protocol import make_stream
 
 FEATURE_COLUMNS: Final = feature_columns(active_features(False, 0))
 SEED: Final = 7
@@ -38,13 +39,17 @@ BOOSTING_COLUMNS: Final = [
 Baseline = Callable[[pd.DataFrame, pd.DataFrame], Any]
 
 
-def minute_table(scored: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each sender-minute: its last state, and the highest of each feature."""
-    ordered = scored.sort_values("batch", kind="stable")
+def labelled_minutes(scorer: Scorer, links: pd.DataFrame, frauds: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each sender-minute: its last state, the highest of each feature, its label.
+
+    ``receiver_senders`` and ``score`` are the highest too.
+    """
+    ordered = scorer.score(links).sort_values("batch", kind="stable")
     last = ordered.drop_duplicates(MINUTE_KEYS, keep="last").set_index(MINUTE_KEYS)
     highest = ordered.groupby(MINUTE_KEYS)[[*FEATURE_COLUMNS, "score", "receiver_senders"]].max()
     last[highest.columns] = highest
-    return last.reset_index()
+    labels = make_stream(links, frauds).minutes[[*MINUTE_KEYS, "is_fraud"]]
+    return last.reset_index().merge(labels, on=MINUTE_KEYS)
 
 
 def three_column_distance(train: pd.DataFrame, test: pd.DataFrame) -> Any:

@@ -128,36 +128,13 @@ def ranking(is_fraud: Any, score: Any) -> dict[str, float]:
     }
 
 
-def _level(
-    stream: Stream, minutes: pd.DataFrame, scored: pd.DataFrame, threshold: float
-) -> dict[str, Any]:
-    """Return what raising alerts from ``threshold`` on does."""
-    point = at_threshold(minutes["is_fraud"].to_numpy(), minutes["score"].to_numpy(), threshold)
-    flagged = minutes.loc[minutes["score"] >= threshold, MINUTE_KEYS]
-    amounts = stream.frauds["transaction_amount"]
-    is_flagged = stream.frauds.merge(flagged.assign(hit=True), how="left", on=MINUTE_KEYS)["hit"]
-    alerts = scored.loc[scored["score"] >= threshold, [*MINUTE_KEYS, "alert_ms"]]
-    incidents = _incidents(stream, alerts)
-    return {
-        "threshold": threshold,
-        "precision": point.precision,
-        "recall": point.recall,
-        "alert_rate": point.alert_rate,
-        "alerts_per_1000_transactions": 1000 * len(flagged) / stream.transaction_count,
-        "amount_recall": float(amounts[is_flagged.notna().to_numpy()].sum() / amounts.sum()),
-        **_incident_figures(incidents),
-        "by_pattern": {
-            pattern: _incident_figures(of_pattern)
-            for pattern, of_pattern in incidents.groupby("pattern")
-        },
-    }
+def find_incidents(stream: Stream, scored: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return a row for each incident that begins within the stream.
 
-
-def _incidents(stream: Stream, alerts: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each incident that begins within the stream: delay_s and frauds_passed.
-
-    Both are null if no alert found it.
+    Columns: ``incident_id``, ``pattern``, ``delay_s`` from its first fraud to its first alert, and
+    ``frauds_passed`` meanwhile; both are null if no alert found it.
     """
+    alerts = scored.loc[scored["score"] >= threshold, [*MINUTE_KEYS, "alert_ms"]]
     frauds = stream.frauds
     first = frauds.groupby(["incident_id", "pattern"])["transaction_timestamp"].min()
     # An incident whose beginning lies before this part of the stream was cut in two.
@@ -183,6 +160,30 @@ def _incidents(stream: Stream, alerts: pd.DataFrame) -> pd.DataFrame:
     incidents["frauds_passed"] = incidents["incident_id"].map(passed.sum() - 1)
     incidents.loc[incidents["alert_ms"].isna(), "frauds_passed"] = np.nan
     return incidents
+
+
+def _level(
+    stream: Stream, minutes: pd.DataFrame, scored: pd.DataFrame, threshold: float
+) -> dict[str, Any]:
+    """Return what raising alerts from ``threshold`` on does."""
+    point = at_threshold(minutes["is_fraud"].to_numpy(), minutes["score"].to_numpy(), threshold)
+    flagged = minutes.loc[minutes["score"] >= threshold, MINUTE_KEYS]
+    amounts = stream.frauds["transaction_amount"]
+    is_flagged = stream.frauds.merge(flagged.assign(hit=True), how="left", on=MINUTE_KEYS)["hit"]
+    incidents = find_incidents(stream, scored, threshold)
+    return {
+        "threshold": threshold,
+        "precision": point.precision,
+        "recall": point.recall,
+        "alert_rate": point.alert_rate,
+        "alerts_per_1000_transactions": 1000 * len(flagged) / stream.transaction_count,
+        "amount_recall": float(amounts[is_flagged.notna().to_numpy()].sum() / amounts.sum()),
+        **_incident_figures(incidents),
+        "by_pattern": {
+            pattern: _incident_figures(of_pattern)
+            for pattern, of_pattern in incidents.groupby("pattern")
+        },
+    }
 
 
 def _incident_figures(incidents: pd.DataFrame) -> dict[str, Any]:

@@ -18,6 +18,9 @@ METHODS: Final = {
     "boosting_with_labels": "boosting with labels (ceiling)",
 }
 
+SHOWN: Final = 10
+"""Differences that are printed; the JSON has them all."""
+
 Results = Mapping[str, Mapping[str, Any]]
 """{stream: {method: figures}}."""
 
@@ -25,9 +28,38 @@ Results = Mapping[str, Mapping[str, Any]]
 def write_report(results: Results, out: Path) -> None:
     """Write ``evaluation.json`` and ``evaluation.md`` into ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    report = {"models": mean_of(list(results.values())), "streams": results}
+    streams = {
+        name: {method: figures[method] for method in METHODS} for name, figures in results.items()
+    }
+    report = {
+        "models": mean_of(list(streams.values())),
+        "streams": streams,
+        "checks": {
+            name: figures["checks"] for name, figures in results.items() if "checks" in figures
+        },
+    }
     (out / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / "evaluation.md").write_text(markdown(report), encoding="utf-8")
+
+
+def write_recorded(result: Mapping[str, Any], out: Path) -> int:
+    """Write ``recorded.json`` into ``out`` and print it in short.
+
+    Returns the exit status: 1 if the stream's alerts are not what the batch gives.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recorded.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"alerts of the stream            {result['alerts']:>8,}")
+    print(f"differences to recorded batches {len(result['differences']):>8,}")
+    common = result["one_second_batches"]["alerts_in_common"]
+    print(f"in common with 1 s batches      {common:>8.1%}")
+    for name in ("recorded_batches", "one_second_batches", "sixty_second_batches"):
+        figures = result[name]
+        found = figures["review"]["incident_recall"]
+        print(f"{name:<24}AP {figures['average_precision']:.3f}, incidents found {found:.3f}")
+    for difference in result["differences"][:SHOWN]:
+        print("DIFFERENCE:", *difference)
+    return 1 if result["differences"] else 0
 
 
 def mean_of(figures: list[Any]) -> Any:
@@ -83,6 +115,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         ["stream", "AP", "95 %", "prevalence", "incidents found 1 %", "alert rate 1 %", ".5 %"],
         ([name, *_stream_row(figures["pipeline"])] for name, figures in streams.items()),
     )
+    for name, checks in report["checks"].items():
+        lines += ["", f"## Checks on {name}", "", *_checks(checks)]
     return "\n".join(lines) + "\n"
 
 
@@ -96,6 +130,18 @@ def _scope(streams: Results) -> list[str]:
         f"Means over {len(streams)} labelled streams, {minutes:,} tested sender-minutes in all."
         " The first 40 % of a stream teach constants, centres and thresholds (no label is read),"
         " the rest is the test. Simulated data: nothing here is a claim about fraud in the wild.",
+    ]
+
+
+def _checks(checks: Mapping[str, Any]) -> list[str]:
+    seeds, shuffled = checks["seeds"], checks["shuffled_labels"]
+    precisions, rates = seeds["average_precision"], seeds["review_rate"]
+    return [
+        f"- {len(precisions)} training seeds: AP {min(precisions):.4f} to {max(precisions):.4f},"
+        f" alert rate at the 1 % budget {min(rates):.3%} to {max(rates):.3%}.",
+        f"- Labels in random order: AP {shuffled['pipeline']:.4f}, of boosting"
+        f" {shuffled['boosting_with_labels']:.4f}; the prevalence is"
+        f" {shuffled['prevalence']:.4f}.",
     ]
 
 

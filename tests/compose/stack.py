@@ -22,7 +22,7 @@ from pipeline.settings import PROJECT_ROOT
 from tests.support.wait import wait_until
 
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "fraud-detection-test")
-WORKERS = ("watcher", "producer", "spark", "dashboard")
+WORKERS = ("watcher", "producer", "spark", "quality", "dashboard")
 SERVERS = ("kafka", "schema-registry", "cassandra", "connect")
 ONE_SHOTS = ("passwords", "topics", "migration", "connector")
 OURS = (*WORKERS, *ONE_SHOTS)

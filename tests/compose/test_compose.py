@@ -31,17 +31,23 @@ from tests.support.wait import wait_until
 ALL = (*SERVERS, *WORKERS, *ONE_SHOTS)
 MEMORY_BYTES = 8 * 2**30
 START_TIMEOUT_S = 240
-ROLES = ("migration", "connect", "spark", "dashboard", "producer", "watcher")
+ROLES = ("migration", "connect", "spark", "quality", "dashboard", "producer", "watcher")
 RAW = ("transactions", "transactions_by_account", "transactions_by_receiver")
+SCORED = ("fraud_alerts", "fraud_alerts_by_account", "metrics", "batches", "pipeline_status")
 MAY_WRITE = {
     "connect": RAW,
-    "spark": ("fraud_alerts", "fraud_alerts_by_account", "metrics", "batches", "pipeline_status"),
+    "spark": SCORED,
+    "quality": ("fraud_labels", "detection_quality", "pipeline_status"),
     "dashboard": (),
     "producer": ("pipeline_status",),
     "watcher": ("pipeline_status",),
 }
-MAY_READ = ("spark", "dashboard")
 TABLES = {table for tables in MAY_WRITE.values() for table in tables}
+MAY_READ = {
+    "spark": SCORED,
+    "quality": ("transactions", "fraud_alerts", "fraud_labels", "pipeline_status"),
+    "dashboard": TABLES,
+}
 
 
 # Running
@@ -184,7 +190,7 @@ def test_each_service_sees_its_own_password_only(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("role", MAY_WRITE)
-def test_a_role_can_write_its_own_tables_only(
+def test_a_role_can_write_and_read_its_own_tables_only(
     stack: Stack, passwords: dict[str, str], role: str
 ) -> None:
     with stack.session(role, passwords[role]) as session:
@@ -196,7 +202,7 @@ def test_a_role_can_write_its_own_tables_only(
                 with pytest.raises(Unauthorized):
                     session.execute(delete)
             select = f"SELECT * FROM {table} LIMIT 1"
-            if role in MAY_READ:
+            if table in MAY_READ.get(role, ()):
                 session.execute(select)
             else:
                 with pytest.raises(Unauthorized):
@@ -258,7 +264,7 @@ def assert_recount(stack: Stack) -> int:
         every_s=1.0,
     )
     counted = stack.recount()
-    with stack.session("spark") as session:
+    with stack.session("dashboard") as session:
         session.default_fetch_size = 5000
         rows = session.execute("SELECT transaction_id FROM transactions")
         stored = {row.transaction_id for row in rows}

@@ -121,7 +121,10 @@ def test_without_any_answer_the_api_says_503(
     client: FlaskClient, repository: InMemoryRepository
 ) -> None:
     repository.fail()
-    for path in ("/api/overview", "/api/alerts", "/api/system", "/readyz", "/", "/system"):
+    for path in (
+        "/api/overview", "/api/alerts", "/api/system", "/api/quality", "/readyz", "/", "/system",
+        "/quality",
+    ):  # fmt: skip
         response = client.get(path)
         assert response.status_code == 503
         assert response.headers["Retry-After"] == "2"
@@ -323,6 +326,7 @@ def test_components_are_missing_stale_or_what_they_say(
         "registry": "missing",
         "connect": "missing",
         "detection": "running",
+        "quality": "missing",
         "watcher": "missing",
         "cassandra": "running",
         "dashboard": "running",

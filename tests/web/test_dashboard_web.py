@@ -36,7 +36,9 @@ def test_the_factory_builds_independent_apps_without_connecting() -> None:
     assert create_app(settings) is not create_app(settings)
 
 
-@pytest.mark.parametrize("path", ["/", "/alerts", "/system", "/accounts/ACC-1"])
+@pytest.mark.parametrize(
+    "path", ["/", "/alerts", "/quality", "/models", "/system", "/accounts/ACC-1"]
+)
 def test_pages_answer(client: FlaskClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 200
