@@ -17,6 +17,7 @@ from detection.validate import validate
 from detection.views import AGGREGATES, explode_views
 from pipeline.records import FIELDS, MAGIC_BYTE, SCHEMA_JSON
 from pipeline.settings import PROJECT_ROOT
+from tests.support.kafka import OWN
 
 LABELS = re.compile(r"ground_truth|is_fraud|incident_id|fraud_labels|detection_quality", re.I)
 
@@ -51,7 +52,7 @@ def test_a_label_inside_the_transactions_is_dropped_when_they_are_decoded(
         [(bytearray(struct.pack(">bI", MAGIC_BYTE, 1)), 0, 0, None)],
         "value binary, partition int, offset long, timestamp timestamp",
     )
-    decoded = decode(records, {1: json.dumps(labelled)})
+    decoded = decode(records, {1: json.dumps(labelled)}, OWN)
     assert decoded.columns == ["position", "kafka_timestamp", *FIELDS]
     validated = validate(decoded, allowed_lateness_s=60)
     assert set(validated.columns) - set(decoded.columns) == {"arrival_ms", "verdict"}
