@@ -155,6 +155,11 @@ evaluate: setup-tests ## Quality of detection on simulated worlds or DATA=; MODE
 	  $(if $(MODEL),--model $(MODEL)) $(if $(WORLDS),--worlds $(WORLDS)) \
 	  $(if $(BATCHES),--$(BATCHES) "$(results)")
 
+.PHONY: evaluate-stationarity
+evaluate-stationarity: setup-tests ## The same hour by hour: a day at the usual pace, hours at 50 times that
+	$(evaluate) --out "$(results)" --worlds day --by-hour
+	$(evaluate) --out "$(results)" --worlds fast --by-hour
+
 .PHONY: bench-micro-batch
 bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1000 ACCOUNTS=20000
 	PYTHONPATH=$(python_path):. .venv/bin/python tests/bench/micro_batch.py \

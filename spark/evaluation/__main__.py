@@ -31,7 +31,8 @@ from evaluation.checks import over_seeds, with_shuffled_labels
 from evaluation.metrics import at_threshold
 from evaluation.protocol import find_incidents, judge, make_stream, ranking, read_frauds, timed
 from evaluation.recorded import evaluate_recorded
-from evaluation.report import write_recorded, write_report
+from evaluation.report import write_hours, write_recorded, write_report
+from evaluation.stationarity import evaluate_by_hour
 from evaluation.worlds import WORLDS, export
 from pipeline.logs import run_service
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
@@ -114,6 +115,7 @@ def main() -> int:
     parser.add_argument("--worlds", choices=sorted(WORLDS), default="all")
     parser.add_argument("--model", help="a version; default: learn from the first 40 %%")
     parser.add_argument("--recorded", type=Path, help="result of `make replay` for --data")
+    parser.add_argument("--by-hour", action="store_true", help="figures of each hour")
     parser.add_argument("--checks", action="store_true", help="ten seeds, and shuffled labels")
     parser.add_argument("--seed", type=int, default=settings.simulator.seed)
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
@@ -125,15 +127,21 @@ def main() -> int:
         if arguments.recorded:
             result = evaluate_recorded(spark, settings, arguments.data, arguments.recorded)
             return write_recorded(result, arguments.out)
-        results = {}
+        results, hours = {}, {}
         with tempfile.TemporaryDirectory() as temporary:
             worlds = WORLDS[arguments.worlds]
             exported = (export(world, Path(temporary)) for world in worlds)
             for path in [arguments.data] if arguments.data else exported:
                 began = time.monotonic()
-                results[path.stem] = evaluate_file(spark, settings, path, arguments)
+                if arguments.by_hour:
+                    hours[path.stem] = evaluate_by_hour(spark, settings, path, arguments.seed)
+                else:
+                    results[path.stem] = evaluate_file(spark, settings, path, arguments)
                 print(f"{path.stem}: {time.monotonic() - began:.0f} s", flush=True)
-        write_report(results, arguments.out)
+        if arguments.by_hour:
+            write_hours(hours, arguments.out)
+        else:
+            write_report(results, arguments.out)
     finally:
         spark.stop()
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +60,23 @@ def write_recorded(result: Mapping[str, Any], out: Path) -> int:
     for difference in result["differences"][:SHOWN]:
         print("DIFFERENCE:", *difference)
     return 1 if result["differences"] else 0
+
+
+def write_hours(hours: Mapping[str, Sequence[Mapping[str, Any]]], out: Path) -> None:
+    """Write ``stationarity.json`` and ``stationarity.md`` into ``out``; add to what is there."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "stationarity.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    complete = {**before, **hours}
+    path.write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
+    lines = ["# Stationarity", "", "The first hour teaches; every later one is judged by it.", ""]
+    for name, figures in complete.items():
+        lines += ["", f"## {name}", ""]
+        lines += _table(
+            ["hour", "AP", "prevalence", "alert rate 1 %", "alert rate .5 %", "incidents found"],
+            ([str(each["hour"]), *_hour_row(each)] for each in figures),
+        )
+    (out / "stationarity.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def mean_of(figures: list[Any]) -> Any:
@@ -159,6 +176,16 @@ def _stream_row(figures: Mapping[str, Any]) -> list[str]:
         _text(figures["review"]["incident_recall"]),
         f"{figures['review']['alert_rate']:.2%}",
         f"{figures['alert']['alert_rate']:.2%}",
+    ]
+
+
+def _hour_row(figures: Mapping[str, Any]) -> list[str]:
+    return [
+        _text(figures["average_precision"]),
+        f"{figures['prevalence']:.2%}",
+        f"{figures['review']['alert_rate']:.2%}",
+        f"{figures['alert']['alert_rate']:.2%}",
+        _text(figures["review"]["incident_recall"]),
     ]
 
 

@@ -39,9 +39,11 @@ WORLDS: Final = {
         World(104, 100_000, 600, 35),
     ),
     "small": (World(105, 20_000, 60, 40),),
+    "day": (World(106, 2_000, 20, 24 * 60),),
+    "fast": (World(107, 500, 250, 4 * 60),),
 }
-"""From a payment for each account every 28 minutes to one every 167 seconds, the hard end; the
-small one is for every test run."""
+"""``all``: from a payment for each account every 28 minutes to one every 167 seconds, the hard end.
+``day``: the default pace of the simulator, ``fast``: 50 times that."""
 
 
 def export(world: World, folder: Path) -> Path:
