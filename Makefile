@@ -120,6 +120,13 @@ train-model: setup ## Train on simulated history or DATA=; SEED= OUT=
 	PYTHONPATH=$(python_path) .venv/bin/python -m detection.train \
 	  --data $(training_data) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
+##@ Measure
+
+.PHONY: bench-micro-batch
+bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1000 ACCOUNTS=20000
+	PYTHONPATH=$(python_path):. .venv/bin/python tests/bench/micro_batch.py \
+	  $(if $(RATE),--rate $(RATE)) $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
+
 ##@ Operate
 
 .PHONY: format

@@ -138,6 +138,9 @@ class ScoringConfig:
     max_records_per_batch: Annotated[int, Range(100, 5_000_000)]
     shuffle_partitions: Annotated[int, Range(1, 64)]
     driver_memory: Annotated[str, Memory()]
+    known_receiver_weight: Annotated[float, Range(0, 1)]
+    max_amount_feature: bool
+    large_amount: Annotated[float, Range(0, 1e12)]
     model_dir: Name
     checkpoint_dir: Name
 

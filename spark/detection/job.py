@@ -24,6 +24,7 @@ from detection.sinks import AlertPublisher, AlertStore, TransactionReader, wait_
 from detection.status import StatusReporter
 from detection.validate import validate
 from detection.views import (
+    active_views,
     aggregate_stream,
     deduplicate_stream,
     explode_views,
@@ -81,7 +82,11 @@ class Job:
         try:
             run = open_run(
                 checkpoint_dir,
-                specification_hash(scoring.allowed_lateness_s, scoring.shuffle_partitions),
+                specification_hash(
+                    active_views(scoring.large_amount),
+                    scoring.allowed_lateness_s,
+                    scoring.shuffle_partitions,
+                ),
                 has_recorded=lambda run_id: store.last_batch(run_id) is not None,
                 recorded_offsets=store.recorded_offsets,
             )
@@ -89,11 +94,13 @@ class Job:
             model_dir = PROJECT_ROOT / scoring.model_dir
             processor = BatchProcessor(
                 run=run,
-                model=load_model(model_dir, current_version(model_dir)),
+                model=load_model(model_dir, current_version(model_dir), scoring.large_amount),
                 store=store,
                 reader=reader,
                 publisher=AlertPublisher(servers),
-                load_model=functools.partial(load_model, model_dir),
+                load_model=functools.partial(
+                    load_model, model_dir, large_amount=scoring.large_amount
+                ),
                 has_new_schema=lambda: fetch_schemas(settings.registry.url).keys() > schemas.keys(),
                 progress=Progress()
                 if last is None
@@ -141,7 +148,8 @@ def start_query(
         .load()
     )
     validated = validate(decode(records, schemas), settings.scoring.allowed_lateness_s)
-    emitted = aggregate_stream(explode_views(deduplicate_stream(validated)))
+    views = active_views(settings.scoring.large_amount)
+    emitted = aggregate_stream(explode_views(deduplicate_stream(validated), views=views))
     return (
         emitted.writeStream.outputMode("update")
         .option("checkpointLocation", str(processor.run.spark_folder))

@@ -63,11 +63,11 @@ def whole_job(settings: Settings, schemas: dict[int, str], run: Run) -> Any:
     model_dir = PROJECT_ROOT / settings.scoring.model_dir
     return BatchProcessor(
         run=run,
-        model=load_model(model_dir, current_version(model_dir)),
+        model=load_model(model_dir, current_version(model_dir), large_amount=0),
         store=AlertStore(settings.cassandra),
         reader=TransactionReader(settings.kafka.bootstrap_servers, schemas),
         publisher=AlertPublisher(settings.kafka.bootstrap_servers),
-        load_model=lambda version: load_model(model_dir, version),
+        load_model=lambda version: load_model(model_dir, version, large_amount=0),
         has_new_schema=lambda: False,
         progress=Progress(),
     )

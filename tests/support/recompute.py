@@ -55,7 +55,7 @@ def recompute_alerts(
     )
     emitted = aggregate_batches(explode_views(numbered, "batch")).toPandas()
     model_dir = PROJECT_ROOT / scoring.model_dir
-    model = load_model(model_dir, current_version(model_dir))
+    model = load_model(model_dir, current_version(model_dir), scoring.large_amount)
     evaluations = model.scorer.evaluate(emitted)
     flagged = evaluations[evaluations["score"] >= model.review_threshold].sort_values("batch")
     last = flagged.drop_duplicates(["sender", "window_start"], keep="last")
