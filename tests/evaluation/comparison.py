@@ -1,107 +1,147 @@
-"""Figures of one model on one fold, and their mean over folds.
+"""The scores of every method on one fold, a score for each transaction.
 
 Both data sets are judged by the transaction, as their sources do: its score is the highest that
-its sender's minute had reached by then, 0 if it was never scored (the record rules reject a
+its sender's minute has reached by then, and 0 if it is never scored (the record rules reject a
 payment of nothing).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pyspark.ml.classification import GBTClassifier
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from detection.train import ALERT_BUDGET, REVIEW_BUDGET
-from evaluation.metrics import (
-    area_under_roc,
-    at_budget,
-    at_threshold,
-    average_precision,
-    average_precision_interval,
-)
+from detection.emulate import BATCH_MS
+from detection.score import EVALUATION_KEYS, feature_columns
+from detection.train import MINUTE_KEYS, Options, fit_model, population
+from evaluation.baselines import BASELINES, BOOSTING_COLUMNS
 from tests.evaluation.folds import Fold
-from tests.evaluation.handbook import card_precision_at_100
+from tests.evaluation.windows import WINDOW_DAYS, known_labels
 
 Floats = NDArray[np.float64]
+Scores = tuple[Floats, Floats]
+"""Of the transactions of the training slice, and of the test."""
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+"""The transactions of the training slice and of the test, with all columns of their evaluation."""
 
-SEED = 7
-"""Of the bootstrap and of the baselines."""
-BUDGETS = {"alert": ALERT_BUDGET, "review": REVIEW_BUDGET}
+RISK_SCALE = 0.1
+"""Share of frauds among a receiver's known payments that counts as 1 in the distance."""
+RISK_COLUMNS = [f"receiver_risk_{days}" for days in WINDOW_DAYS]
+RISK_COLUMN = "receiver_risk_30"
+LABEL_COLUMNS = [
+    *BOOSTING_COLUMNS,
+    *feature_columns(["max_amount", "large_amounts"]),
+    *RISK_COLUMNS,
+]
+"""What the methods that learn from labels look at."""
 
 
-def transaction_scores(rows: pd.DataFrame, facts: pd.DataFrame, score: Floats) -> Floats:
-    """Return the score of each row, from that of each of the facts.
+@dataclass(frozen=True)
+class History:
+    """A data set as the pipeline sees it.
 
-    ``rows`` and ``facts`` share ``sender`` and ``batch``; an emulated batch lies within a minute.
+    ``rows``: the labelled file with ``EVALUATION_KEYS`` and ``RISK_COLUMNS``; ``decoded``: the
+    same without labels; ``links``: of all of it.
     """
-    links = facts[["sender", "batch", "window_start"]].assign(score=score)
-    evaluations = links.groupby(["sender", "batch"], as_index=False).max()
-    minutes = evaluations.groupby(["sender", "window_start"])["score"]
-    evaluations["score"] = minutes.cummax()
-    joined = rows[["sender", "batch"]].merge(evaluations, how="left", on=["sender", "batch"])
-    return joined["score"].fillna(0.0).to_numpy()
+
+    rows: pd.DataFrame
+    decoded: DataFrame
+    links: pd.DataFrame
 
 
-def minute_threshold(facts: pd.DataFrame, score: Floats, budget: float) -> float:
-    """Return the score that ``budget`` (a share) of the sender-minutes reach, as training does."""
-    minutes = facts[["sender", "window_start"]].assign(score=score)
-    highest = minutes.groupby(["sender", "window_start"])["score"].max()
-    return float(highest.quantile(1 - budget))
+def add_risks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ``rows`` with the share of frauds among the receiver's payments: ``RISK_COLUMNS``."""
+    risks = {}
+    for days, column in zip(WINDOW_DAYS, RISK_COLUMNS, strict=True):
+        payments, frauds = known_labels(rows, days)
+        risks[column] = frauds / np.maximum(payments, 1)
+    return rows.assign(**risks)
 
 
-def figures(
-    rows: pd.DataFrame, fold: Fold, score: Floats, thresholds: dict[str, float]
-) -> dict[str, Any]:
-    """Return the figures of a model on the test of ``fold``; ``score``: of each row of the test.
+def fold_scores(
+    spark: SparkSession, history: History, fold: Fold, settings: Mapping[str, Options], seed: int
+) -> dict[str, Scores]:
+    """Return {method: scores} on a fold.
 
-    ``at_alert`` and ``at_review`` use the thresholds of training, ``top_1_percent`` the test's
-    own highest scores.
+    The pipeline under each of ``settings`` (the first one is the default), what labels add to
+    the last one of them, and the baselines.
     """
-    of_test = rows.iloc[fold.test]
-    is_fraud = of_test["is_fraud"].to_numpy()
-    reviewed = score >= thresholds["review"]
-    interval = average_precision_interval(is_fraud, score, of_test["sender"].to_numpy(), SEED)
-    found = pd.Series(reviewed[is_fraud]).groupby(of_test["pattern"].to_numpy()[is_fraud])
-    amount = of_test["transaction_amount"].to_numpy()
+    tables = {
+        name: _pipeline_tables(spark, history, fold, options, seed)
+        for name, options in settings.items()
+    }
+    (train, test), *_, last = tables.values()
+    raw = {name: (table[0]["score"], table[1]["score"]) for name, table in tables.items()}
+    raw["receiver_risk"] = (_with_risk(last[0]), _with_risk(last[1]))
+    raw["second_stage"] = _second_stage(spark, *last, seed)
+    for name, baseline in BASELINES.items():
+        raw[name] = (baseline(train, train), baseline(train, test))
     return {
-        "fold": fold.name,
-        "prevalence": float(is_fraud.mean()),
-        "average_precision": average_precision(is_fraud, score),
-        "average_precision_95": interval,
-        "auc": area_under_roc(is_fraud, score),
-        "card_precision_at_100": card_precision_at_100(rows, fold.test, score),
-        **{
-            level: {
-                "budget": BUDGETS[level],
-                "threshold": threshold,
-                **dataclasses.asdict(at_threshold(is_fraud, score, threshold)),
-            }
-            for level, threshold in thresholds.items()
-        },
-        "top_1_percent": dataclasses.asdict(at_budget(is_fraud, score, 0.01)),
-        "fraud_amount_flagged": float(amount[is_fraud & reviewed].sum() / amount[is_fraud].sum()),
-        "by_pattern": {str(name): {"recall": float(share)} for name, share in found.mean().items()},
+        name: (_running_maximum(train, of_train), _running_maximum(test, of_test))
+        for name, (of_train, of_test) in raw.items()
     }
 
 
-def mean_of_folds(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each figure, with the folds themselves under ``folds``."""
-    mean = _mean(folds)
-    mean["folds"] = list(folds)
-    return mean
+def _pipeline_tables(
+    spark: SparkSession, history: History, fold: Fold, options: Options, seed: int
+) -> Tables:
+    """Train the pipeline on a fold and score it; what is never scored holds zeros."""
+    batch = history.rows["batch"].to_numpy()
+    of_train, of_test = (
+        history.links[history.links["batch"].between(*batch[places[[0, -1]]])]
+        for places in (fold.train, fold.test)
+    )
+    start, end = batch[fold.train[[0, -1]]].tolist()
+    time = F.col("transaction_timestamp")
+    in_train = time.between(start * BATCH_MS, (end + 1) * BATCH_MS - 1)
+    amounts = population(history.decoded.where(in_train))
+    scorer = fit_model(spark, of_train, amounts, seed, options).scorer
+    return (
+        _join(history.rows.iloc[fold.train], scorer.score(of_train)),
+        _join(history.rows.iloc[fold.test], scorer.score(of_test)),
+    )
 
 
-def _mean(values: Sequence[Any]) -> Any:
-    first = values[0]
-    if isinstance(first, dict):
-        return {
-            key: _mean([value[key] for value in values])
-            for key in first
-            if not isinstance(first[key], str | tuple)
-        }
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _join(rows: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
+    joined = rows.merge(scored, how="left", on=EVALUATION_KEYS)
+    of_evaluation = [name for name in scored if name not in EVALUATION_KEYS]
+    return joined.fillna(dict.fromkeys(of_evaluation, 0))
+
+
+def _with_risk(table: pd.DataFrame) -> Floats:
+    """Return the distance with the receiver's risk as one more dimension, its centre at 0."""
+    return np.hypot(table["score"].to_numpy(), table[RISK_COLUMN].to_numpy() / RISK_SCALE)
+
+
+def _second_stage(
+    spark: SparkSession, train: pd.DataFrame, test: pd.DataFrame, seed: int
+) -> Scores:
+    """Return the probability of fraud that Spark's boosting learnt from labels."""
+    assembler = VectorAssembler(inputCols=LABEL_COLUMNS, outputCol="features")
+    columns = [*LABEL_COLUMNS, "is_fraud"]
+    of_train, of_test = (
+        assembler.transform(spark.createDataFrame(table[columns].astype(float)))
+        for table in (train, test)
+    )
+    # Bins are quantiles: among the usual 32 all that is rare would share the last one.
+    boosting = GBTClassifier(labelCol="is_fraud", maxBins=1024, seed=seed).fit(of_train)
+    probability = vector_to_array(F.col("probability"))[1].alias("probability")
+    fitted, predicted = (
+        boosting.transform(vectors).select(probability).toPandas()["probability"].to_numpy()
+        for vectors in (of_train, of_test)
+    )
+    return fitted, predicted
+
+
+def _running_maximum(table: pd.DataFrame, score: Floats) -> Floats:
+    """Return what the sender's minute had reached at each transaction, in order of time."""
+    minutes = table[MINUTE_KEYS].assign(score=np.asarray(score)).groupby(MINUTE_KEYS)["score"]
+    return minutes.cummax().to_numpy()

@@ -18,7 +18,7 @@ DAY_S = 86_400
 WEEK = 7
 """Days of training, of delay until labels are known, and of test, one after the other."""
 HANDBOOK_STARTS = ("2018-07-25", "2018-08-01", "2018-08-08", "2018-08-15")
-SPARKOV_TEST = "2020-06-21"
+SPARKOV_TRAIN, SPARKOV_TEST = "2020-03-22", "2020-06-21"
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def handbook_fold(rows: pd.DataFrame, start: str) -> Fold:
 
 
 def sparkov_fold(rows: pd.DataFrame) -> Fold:
-    """Return the one split of Sparkov: all before its test begins, and all from then on."""
-    is_test = (rows["transaction_timestamp"] >= pd.Timestamp(SPARKOV_TEST, tz="UTC")).to_numpy()
-    return Fold(SPARKOV_TEST, np.flatnonzero(~is_test), np.flatnonzero(is_test))
+    """Return the one split of Sparkov: thirteen weeks of training, and all after it."""
+    time = rows["transaction_timestamp"]
+    is_test = (time >= SPARKOV_TEST).to_numpy()
+    is_train = (time >= SPARKOV_TRAIN).to_numpy() & ~is_test
+    return Fold(SPARKOV_TEST, np.flatnonzero(is_train), np.flatnonzero(is_test))

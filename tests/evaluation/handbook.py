@@ -18,17 +18,15 @@ from pipeline.errors import PipelineError
 from tests.evaluation.folds import (
     DAY_S,
     HANDBOOK_STARTS,
-    WEEK,
     Ints,
     day_of,
     handbook_fold,
     seconds_of,
 )
-from tests.evaluation.windows import trailing_sums
+from tests.evaluation.windows import WINDOW_DAYS, known_labels, trailing_sums
 
 PLACES = 100
 """Cards that are checked a day."""
-WINDOW_DAYS = (1, 7, 30)
 
 
 @dataclass(frozen=True)
@@ -51,22 +49,6 @@ MARKS = (
 )
 
 
-def terminal_history(rows: pd.DataFrame, days: int) -> tuple[NDArray, NDArray]:
-    """Return how many payments a terminal had, and how many of them were frauds.
-
-    Over the ``days`` that ended a week before the row: younger labels are not known yet.
-    """
-    time = seconds_of(rows)
-    terminal = pd.factorize(rows["receiver_account"])[0]
-    labels = np.column_stack([np.ones(len(rows)), rows["is_fraud"].to_numpy(float)])
-    delay = WEEK * DAY_S
-    unknown = trailing_sums(terminal, time, labels, time - delay)
-    payments, frauds = (
-        trailing_sums(terminal, time, labels, time - delay - days * DAY_S) - unknown
-    ).T
-    return payments, frauds
-
-
 def book_features(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the 15 features of chapter 3.3."""
     time, local = seconds_of(rows), rows["transaction_timestamp"].dt
@@ -81,7 +63,7 @@ def book_features(rows: pd.DataFrame) -> pd.DataFrame:
         features[f"customer_count_{days}"] = count
         features[f"customer_mean_{days}"] = total / count
     for days in WINDOW_DAYS:
-        count, frauds = terminal_history(rows, days)
+        count, frauds = known_labels(rows, days)
         features[f"terminal_count_{days}"] = count
         features[f"terminal_risk_{days}"] = frauds / np.maximum(count, 1)
     return features.astype(float)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from tests.evaluation.folds import DAY_S, WEEK, Ints, seconds_of
+
 Floats = NDArray[np.float64]
+
+WINDOW_DAYS = (1, 7, 30)
+"""The handbook's windows (ch. 3.3)."""
 
 
 def trailing_sums(key: Ints, time: Ints, values: Floats, since: Ints) -> Floats:
@@ -24,3 +29,19 @@ def trailing_sums(key: Ints, time: Ints, values: Floats, since: Ints) -> Floats:
     sums = np.empty_like(totals[1:])
     sums[order] = totals[1:] - totals[first]
     return sums
+
+
+def known_labels(rows: pd.DataFrame, days: int) -> tuple[Floats, Floats]:
+    """Return how many payments the row's receiver had, and how many of them were frauds.
+
+    Over the ``days`` that ended a week before the row: younger labels are not known yet.
+    """
+    time = seconds_of(rows)
+    receiver = pd.factorize(rows["receiver_account"])[0]
+    labels = np.column_stack([np.ones(len(rows)), rows["is_fraud"].to_numpy(float)])
+    known = time - WEEK * DAY_S
+    since = known - days * DAY_S
+    payments, frauds = (
+        trailing_sums(receiver, time, labels, since) - trailing_sums(receiver, time, labels, known)
+    ).T
+    return payments, frauds
