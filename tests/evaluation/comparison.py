@@ -80,12 +80,12 @@ def fold_scores(
     }
     (train, test), *_, last = tables.values()
     raw = {name: (table[0]["score"], table[1]["score"]) for name, table in tables.items()}
-    raw["receiver_risk"] = (_with_risk(last[0]), _with_risk(last[1]))
+    raw["receiver_risk"] = (with_risk(last[0]), with_risk(last[1]))
     raw["second_stage"] = _second_stage(spark, *last, seed)
     for name, baseline in BASELINES.items():
         raw[name] = (baseline(train, train), baseline(train, test))
     return {
-        name: (_running_maximum(train, of_train), _running_maximum(test, of_test))
+        name: (running_maximum(train, of_train), running_maximum(test, of_test))
         for name, (of_train, of_test) in raw.items()
     }
 
@@ -116,7 +116,7 @@ def _join(rows: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
     return joined.fillna(dict.fromkeys(of_evaluation, 0))
 
 
-def _with_risk(table: pd.DataFrame) -> Floats:
+def with_risk(table: pd.DataFrame) -> Floats:
     """Return the distance with the receiver's risk as one more dimension, its centre at 0."""
     return np.hypot(table["score"].to_numpy(), table[RISK_COLUMN].to_numpy() / RISK_SCALE)
 
@@ -141,7 +141,7 @@ def _second_stage(
     return fitted, predicted
 
 
-def _running_maximum(table: pd.DataFrame, score: Floats) -> Floats:
+def running_maximum(table: pd.DataFrame, score: Floats) -> Floats:
     """Return what the sender's minute had reached at each transaction, in order of time."""
     minutes = table[MINUTE_KEYS].assign(score=np.asarray(score)).groupby(MINUTE_KEYS)["score"]
     return minutes.cummax().to_numpy()

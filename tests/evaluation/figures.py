@@ -28,7 +28,7 @@ def figures(rows: pd.DataFrame, fold: Fold, scores: Scores) -> dict[str, Any]:
     is_fraud, amount = in_test["is_fraud"].to_numpy(), in_test["transaction_amount"].to_numpy()
     in_train = rows.iloc[fold.train]
     thresholds = {
-        level: _threshold(in_train, scores[0], budget) for level, budget in BUDGETS.items()
+        level: minute_threshold(in_train, scores[0], budget) for level, budget in BUDGETS.items()
     }
     is_found = scores[1][is_fraud] >= thresholds["review"]
     patterns = pd.Series(is_found).groupby(in_test["pattern"].to_numpy()[is_fraud]).mean()
@@ -54,7 +54,7 @@ def figures(rows: pd.DataFrame, fold: Fold, scores: Scores) -> dict[str, Any]:
     }
 
 
-def _threshold(rows: pd.DataFrame, score: Floats, budget: float) -> float:
+def minute_threshold(rows: pd.DataFrame, score: Floats, budget: float) -> float:
     """Return the score that ``budget`` (a share) of the training's sender-minutes reach."""
     minutes = rows[["sender", "window_start"]].assign(score=score)
     highest = minutes.groupby(["sender", "window_start"])["score"].max()
