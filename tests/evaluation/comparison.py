@@ -32,10 +32,10 @@ Scores = tuple[Floats, Floats]
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 """The transactions of the training slice and of the test, with all columns of their evaluation."""
 
-RISK_SCALE = 0.1
-"""Share of frauds among a receiver's known payments that counts as 1 in the distance."""
 RISK_COLUMNS = [f"receiver_risk_{days}" for days in WINDOW_DAYS]
-RISK_COLUMN = "receiver_risk_30"
+RISK_COLUMN, RISK_SCALE = "receiver_risk_7", 0.4
+"""What is added to the distance, and its value that counts as 1. Average precision on the
+handbook's first fold: .46; at .1 of the same share .38, of thirty days at best .19."""
 LABEL_COLUMNS = [
     *BOOSTING_COLUMNS,
     *feature_columns(["max_amount", "large_amounts"]),
@@ -111,9 +111,10 @@ def _pipeline_tables(
 
 
 def _join(rows: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
-    joined = rows.merge(scored, how="left", on=EVALUATION_KEYS)
-    of_evaluation = [name for name in scored if name not in EVALUATION_KEYS]
-    return joined.fillna(dict.fromkeys(of_evaluation, 0))
+    numbers = scored.set_index(EVALUATION_KEYS).astype(float).reset_index()
+    return rows.merge(numbers, how="left", on=EVALUATION_KEYS).fillna(
+        dict.fromkeys(numbers.columns.difference(EVALUATION_KEYS), 0.0)
+    )
 
 
 def with_risk(table: pd.DataFrame) -> Floats:

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.evaluation.comparison import RISK_SCALE, add_risks, running_maximum, with_risk
+from tests.evaluation.comparison import (
+    RISK_COLUMN,
+    RISK_SCALE,
+    add_risks,
+    running_maximum,
+    with_risk,
+)
 from tests.evaluation.figures import minute_threshold
 
 
@@ -38,5 +44,5 @@ def test_the_risk_of_a_receiver_knows_no_label_of_the_last_week() -> None:
 
 
 def test_the_risk_is_one_more_dimension_of_the_distance() -> None:
-    table = pd.DataFrame({"score": [3.0, 3.0], "receiver_risk_30": [0.0, 4 * RISK_SCALE]})
+    table = pd.DataFrame({"score": [3.0, 3.0], RISK_COLUMN: [0.0, 4 * RISK_SCALE]})
     assert list(with_risk(table)) == pytest.approx([3, 5])
