@@ -165,6 +165,14 @@ bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1
 	PYTHONPATH=$(python_path):. .venv/bin/python tests/bench/micro_batch.py \
 	  $(if $(RATE),--rate $(RATE)) $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
 
+.PHONY: evaluate-handbook evaluate-sparkov
+evaluate-handbook: setup-tests ## Detection on the Fraud Detection Handbook's data: DATA= OUT=
+evaluate-sparkov: setup-tests ## Detection on data made by Sparkov: DATA= OUT=
+evaluate-handbook evaluate-sparkov: evaluate-%:
+	@$(if $(DATA),,echo "DATA= must name the data set, a folder or a parquet file" >&2; exit 2;) \
+	PYTHONPATH=$(python_path):. exec .venv/bin/python -m tests.evaluation $* \
+	  --data "$(DATA)" --out "$(or $(OUT),.local/results)"
+
 ##@ Operate
 
 .PHONY: format

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from evaluation.protocol import judge, make_stream, read_frauds, timed
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from sklearn.metrics import silhouette_score
@@ -42,6 +41,7 @@ from detection.train import (
     split,
 )
 from detection.views import active_views
+from evaluation.protocol import judge, make_stream, read_frauds, timed
 from pipeline.logs import run_service
 from pipeline.settings import PROJECT_ROOT, ScoringConfig, load_settings
 from training.version import Plots, write_version

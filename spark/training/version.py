@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from evaluation.plots import cluster_scatter, score_histogram
 from pyspark.ml import PipelineModel
 
 from detection.model import CARD_FILE, CURRENT_FILE, PIPELINE_FOLDER, folder_hashes
 from detection.train import Fitted
+from evaluation.plots import cluster_scatter, score_histogram
 
 NO_FRAUDS = pd.DataFrame(columns=["sender", "window_start", "pattern"])
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
+
 from evaluation.__main__ import evaluate_file
 from evaluation.report import write_report
 from evaluation.worlds import World, export
-from pyspark.sql import SparkSession
-
 from pipeline.settings import load_settings
 
 WORLD = World(seed=201, accounts=5_000, rate_per_s=20, minutes=45)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+
 from evaluation.protocol import Stream, find_incidents, judge, make_stream, timed
 from evaluation.recorded import differences
 
