@@ -151,7 +151,7 @@ results = $(or $(OUT),.local/results)
 
 .PHONY: evaluate
 evaluate: setup-tests ## Quality of detection on simulated worlds or DATA=; MODEL= BATCHES=recorded OUT=
-	$(evaluate) --out "$(results)" $(if $(DATA),--data "$(DATA)",--checks) \
+	$(evaluate) --out "$(results)" --checks $(if $(DATA),--data "$(DATA)") \
 	  $(if $(MODEL),--model $(MODEL)) $(if $(WORLDS),--worlds $(WORLDS)) \
 	  $(if $(BATCHES),--$(BATCHES) "$(results)")
 

@@ -42,9 +42,16 @@ DRIVER_MEMORY = "6g"
 
 
 def evaluate_file(
-    spark: SparkSession, settings: Settings, path: Path, arguments: argparse.Namespace
+    spark: SparkSession,
+    settings: Settings,
+    path: Path,
+    arguments: argparse.Namespace,
+    has_checks: bool,
 ) -> dict[str, Any]:
-    """Return {method: figures} for one labelled file, and write its plots."""
+    """Return {method: figures} for one labelled file, and write its plots.
+
+    ``has_checks`` adds those of ``evaluation.checks``.
+    """
     scoring = settings.scoring
     decoded = read_labelled(spark, path).cache()
     frauds = read_frauds(read_table(spark, path))
@@ -63,7 +70,7 @@ def evaluate_file(
         scorer = loaded.scorer
         thresholds = {"alert": loaded.alert_threshold, "review": loaded.review_threshold}
     figures = compare(scorer, thresholds, slices, frauds, arguments.out / "plots", path.stem)
-    if arguments.checks:
+    if has_checks:
         figures["checks"] = {
             "seeds": over_seeds(spark, slices, frauds, amounts, options),
             "shuffled_labels": with_shuffled_labels(scorer, slices, frauds),
@@ -116,7 +123,9 @@ def main() -> int:
     parser.add_argument("--model", help="a version; default: learn from the first 40 %%")
     parser.add_argument("--recorded", type=Path, help="result of `make replay` for --data")
     parser.add_argument("--by-hour", action="store_true", help="figures of each hour")
-    parser.add_argument("--checks", action="store_true", help="ten seeds, and shuffled labels")
+    parser.add_argument(
+        "--checks", action="store_true", help="ten seeds and shuffled labels, on the first"
+    )
     parser.add_argument("--seed", type=int, default=settings.simulator.seed)
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     arguments = parser.parse_args()
@@ -136,7 +145,8 @@ def main() -> int:
                 if arguments.by_hour:
                     hours[path.stem] = evaluate_by_hour(spark, settings, path, arguments.seed)
                 else:
-                    results[path.stem] = evaluate_file(spark, settings, path, arguments)
+                    has_checks = arguments.checks and not results  # one stream tells enough
+                    results[path.stem] = evaluate_file(spark, settings, path, arguments, has_checks)
                 print(f"{path.stem}: {time.monotonic() - began:.0f} s", flush=True)
         if arguments.by_hour:
             write_hours(hours, arguments.out)

@@ -25,9 +25,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def figures(spark: SparkSession, out: Path) -> dict[str, Any]:
-    arguments = argparse.Namespace(model=None, seed=42, checks=True, out=out)
+    arguments = argparse.Namespace(model=None, seed=42, out=out)
     settings = load_settings(environment={})
-    return evaluate_file(spark, settings, export(WORLD, out), arguments)
+    return evaluate_file(spark, settings, export(WORLD, out), arguments, has_checks=True)
 
 
 def test_the_pipeline_finds_fraud_that_the_baselines_do_not(figures: dict[str, Any]) -> None:
