@@ -102,7 +102,7 @@ test-unit test-contract test-spark test-web test-stack: test-%:
 
 .PHONY: test-compose
 test-compose: setup-tests ## The same in containers, skipped without an engine; CI=true starts one; CHAOS=5
-	bash tests/compose/run.sh
+	@bash tests/compose/run.sh
 
 .PHONY: test-java
 test-java: setup-tests ## The Cassandra sink for Kafka Connect
