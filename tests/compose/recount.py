@@ -27,10 +27,11 @@ def read(consumer: Consumer, topic: str) -> list[bytes]:
     }
     consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
     values: list[bytes] = []
-    while len(values) < sum(ends.values()):
-        messages = consumer.consume(10_000, timeout=30)
+    while missing := sum(ends.values()) - len(values):
+        # It returns when it has that many, or after the whole timeout.
+        messages = consumer.consume(min(missing, 10_000), timeout=30)
         if not messages:
-            raise SystemExit(f"{topic}: {len(values)} of {sum(ends.values())} records read")
+            raise SystemExit(f"{topic}: {missing} records cannot be read")
         values += [message.value() or b"" for message in messages if message.error() is None]
     return values
 
