@@ -25,7 +25,7 @@ setup-tests:
 	@bash local/setup.sh tests
 
 .PHONY: doctor
-doctor: setup ## Check this machine: PASS or FAIL, with the fix
+doctor: setup ## Check this machine, for containers too: PASS or FAIL, with the fix
 	@$(launcher) doctor
 
 .PHONY: clean
@@ -79,7 +79,7 @@ ps: ## State of each container
 ##@ Test
 
 .PHONY: test
-test: lint types test-unit test-java test-contract test-spark test-web test-stack ## Everything that CI runs, in this order
+test: lint types test-unit test-java test-contract test-spark test-web test-stack test-compose ## Everything that CI runs, in this order
 
 .PHONY: lint
 lint: setup-tests ## Check style; changes nothing
@@ -101,8 +101,8 @@ test-unit test-contract test-spark test-web test-stack: test-%:
 	$(pytest) tests/$*
 
 .PHONY: test-compose
-test-compose: setup-tests ## The same in containers; CI=true starts an engine if none answers, CHAOS=5
-	bash tests/compose/run.sh
+test-compose: setup-tests ## The same in containers, skipped without an engine; CI=true starts one; CHAOS=5
+	@bash tests/compose/run.sh
 
 .PHONY: test-java
 test-java: setup-tests ## The Cassandra sink for Kafka Connect

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import migrate
 from cassandra.cluster import NoHostAvailable
 
+import migrate
 from pipeline.database import cluster
 from pipeline.errors import PipelineError
 from pipeline.logs import run_service

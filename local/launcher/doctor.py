@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.engine import find_engine, has_client
 from launcher.java import find_java
 from launcher.layout import LIB
 from launcher.processes import PROC
@@ -22,6 +23,9 @@ MEMORY_GIB = 6.0
 
 DISK_GIB = 10.0
 """Downloads take 1.5 GiB; the rest is for data and logs."""
+
+CONTAINERS_GIB = 7.5
+"""All memory limits of docker-compose.yml: 8 GiB, of which a machine of 8 GiB shows a bit less."""
 
 _LISTEN = "0A"
 
@@ -50,6 +54,7 @@ def doctor() -> int:
     else:
         checks.append(_disk((PROJECT_ROOT / settings.local.dir).resolve()))
         checks += [_port(endpoint) for endpoint in found]
+    checks += containers()
     for check in checks:
         print(check)
     return 0 if all(check.is_ok for check in checks) else 1
@@ -70,6 +75,29 @@ def require_free_ports(settings: Settings, without: Collection[str]) -> None:
     ]
     if failed := [str(check) for check in checks if not check.is_ok]:
         raise PipelineError("a port is taken\n" + "\n".join(failed))
+
+
+def containers() -> list[Check]:
+    """Check what `docker-compose up` needs, where there is a ``docker``; `make run` needs none."""
+    if not has_client():
+        return []
+    engine = find_engine()
+    if engine is None:
+        text = "no engine answers (docker info says why); only docker-compose up needs one"
+        return [Check("docker", True, text)]
+    missing = "not found: install docker-compose or the compose plugin"
+    gib = engine.memory_gib
+    advice = "" if gib >= CONTAINERS_GIB else "; give the engine 8 GiB, or use make run"
+    return [
+        Check("docker", True, f"engine {engine.version} answers"),
+        Check("compose", engine.compose is not None, engine.compose or missing),
+        Check(
+            "containers",
+            gib >= CONTAINERS_GIB,
+            f"{gib:.1f} GiB in the engine ({CONTAINERS_GIB:g} needed){advice}",
+        ),
+        _published_port(),
+    ]
 
 
 def _python() -> Check:
@@ -124,6 +152,15 @@ def _downloads() -> Check:
     missing = [name for name in names if not any((LIB / name).glob("**/*.jar"))]
     text = f"missing: {', '.join(missing)}; run make setup" if missing else str(LIB)
     return Check("downloads", not missing, text)
+
+
+def _published_port() -> Check:
+    lines = (PROJECT_ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    defaults = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    value = os.environ.get("DASHBOARD_PORT") or defaults["DASHBOARD_PORT"]
+    if not value.isdecimal() or not 0 < int(value) < 2**16:
+        return Check("port", False, f"DASHBOARD_PORT: {value!r} is not allowed; 1 to 65535 is")
+    return _port(Endpoint("docker-compose", "DASHBOARD_PORT", "127.0.0.1", int(value)))
 
 
 def _port(endpoint: Endpoint) -> Check:

@@ -136,7 +136,8 @@ def main() -> int:
         if arguments.recorded:
             result = evaluate_recorded(spark, settings, arguments.data, arguments.recorded)
             return write_recorded(result, arguments.out)
-        results, hours = {}, {}
+        results: dict[str, Any] = {}
+        hours: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as temporary:
             worlds = WORLDS[arguments.worlds]
             exported = (export(world, Path(temporary)) for world in worlds)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,22 @@ def test_the_settings_of_the_services_exist() -> None:
             if value is not None and not key.endswith("_FILE")
         }
         load_settings(environment=environment)
+
+
+def test_without_an_engine_the_tests_of_containers_are_skipped_in_one_line() -> None:
+    variables = {name: value for name, value in os.environ.items() if name != "CI"}
+    ended = subprocess.run(
+        ["/bin/bash", "tests/compose/run.sh"],
+        env={**variables, "DOCKER_HOST": "unix:///dev/null"},
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    (line,) = ended.stdout.splitlines()
+    assert line.startswith("SKIPPED test-compose: no Docker engine answers")
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))

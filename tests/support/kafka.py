@@ -80,9 +80,10 @@ def read_topic(servers: str, topic: str) -> list[Record]:
     records: list[Record] = []
     try:
         consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
-        while len(records) < sum(ends.values()):
-            messages = consumer.consume(10_000, timeout=30)
-            assert messages, f"{topic}: {len(records)} of {sum(ends.values())} records read"
+        while missing := sum(ends.values()) - len(records):
+            # It returns when it has that many, or after the whole timeout.
+            messages = consumer.consume(min(missing, 10_000), timeout=30)
+            assert messages, f"{topic}: {missing} records cannot be read"
             records += [_record(message) for message in messages]
     finally:
         consumer.close()

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import stat
 from pathlib import Path
-from types import ModuleType
 
-import pytest
-
-from pipeline.settings import PROJECT_ROOT
+import passwords
+import roles
 from tests.support.cql import table_columns
 
 
-@pytest.fixture
-def roles(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(PROJECT_ROOT / "cassandra"))
-    return importlib.import_module("roles")
-
-
-@pytest.fixture
-def passwords(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(PROJECT_ROOT / "cassandra"))
-    return importlib.import_module("passwords")
-
-
-def test_permissions_name_tables_that_exist(roles: ModuleType) -> None:
+def test_permissions_name_tables_that_exist() -> None:
     tables = {
         where.removeprefix("TABLE fraud.")
         for permissions in roles.PERMISSIONS.values()
@@ -35,13 +20,13 @@ def test_permissions_name_tables_that_exist(roles: ModuleType) -> None:
     assert tables == set(table_columns())
 
 
-def test_the_detection_job_can_read_no_label(roles: ModuleType) -> None:
+def test_the_detection_job_can_read_no_label() -> None:
     resources = {where for _, where in roles.PERMISSIONS["spark"]}
     assert all(where.startswith("TABLE ") for where in resources)  # none of them all at once
     assert not resources & {"TABLE fraud.fraud_labels", "TABLE fraud.detection_quality"}
 
 
-def test_a_missing_permission_is_granted_and_another_revoked(roles: ModuleType) -> None:
+def test_a_missing_permission_is_granted_and_another_revoked() -> None:
     granted = [("SELECT", "KEYSPACE fraud"), ("MODIFY", "TABLE fraud.pipeline_status")]
     assert roles.permission_changes("dashboard", granted) == [
         "REVOKE MODIFY ON TABLE fraud.pipeline_status FROM dashboard"
@@ -51,12 +36,12 @@ def test_a_missing_permission_is_granted_and_another_revoked(roles: ModuleType) 
     ]
 
 
-def test_a_role_that_is_right_is_left_alone(roles: ModuleType) -> None:
+def test_a_role_that_is_right_is_left_alone() -> None:
     for role, permissions in roles.PERMISSIONS.items():
         assert roles.permission_changes(role, permissions) == []
 
 
-def test_a_password_is_made_once_and_is_private(passwords: ModuleType, tmp_path: Path) -> None:
+def test_a_password_is_made_once_and_is_private(tmp_path: Path) -> None:
     assert passwords.make_password(tmp_path)
     path = tmp_path / passwords.FILE
     made = path.read_text()
@@ -67,9 +52,7 @@ def test_a_password_is_made_once_and_is_private(passwords: ModuleType, tmp_path:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_interrupted_start_leaves_no_half_password(
-    passwords: ModuleType, tmp_path: Path
-) -> None:
+def test_an_interrupted_start_leaves_no_half_password(tmp_path: Path) -> None:
     (tmp_path / f".{passwords.FILE}").write_text("half")
     assert passwords.make_password(tmp_path)
     assert (tmp_path / passwords.FILE).read_text() != "half"
