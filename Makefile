@@ -110,15 +110,68 @@ test-java: setup-tests ## The Cassandra sink for Kafka Connect
 
 ##@ Model
 
-# Four simulated hours unless DATA= names a labelled file; the same SEED gives the same model.
+# Four simulated hours unless DATA= names a labelled file, or SOURCE=cassandra the raw transactions
+# of the running pipeline; the same rows and SEED give the same model.
 training_data = $(or $(DATA),.local/training.parquet)
 
 .PHONY: train-model
-train-model: setup ## Train on simulated history or DATA=; SEED= OUT=
-	$(if $(DATA),,PYTHONPATH=$(python_path) .venv/bin/python -m simulator export \
+train-model: setup-tests ## Train on simulated history, DATA= or SOURCE=cassandra; SEED= OUT=
+	$(if $(DATA)$(SOURCE),,PYTHONPATH=$(python_path) .venv/bin/python -m simulator export \
 	  --minutes 240 --out $(training_data) $(if $(SEED),--seed $(SEED)))
-	PYTHONPATH=$(python_path) .venv/bin/python -m detection.train \
-	  --data $(training_data) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
+	PYTHONPATH=$(python_path) .venv/bin/python -m training \
+	  $(if $(SOURCE),--source $(SOURCE),--data $(training_data)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
+
+versions = PYTHONPATH=common:spark .venv/bin/python -m detection.versions
+version_or_exit = $(if $(VERSION),,echo "VERSION= must name a version; see make models" >&2; exit 2;)
+
+.PHONY: models
+models: ## Every version with figures of its card, and what it is used as
+	@$(versions) list
+
+.PHONY: shadow
+shadow: ## Let VERSION= score beside the live model and record what it would raise; empty: off
+	@$(versions) shadow $(if $(VERSION),"$(VERSION)",--off)
+
+.PHONY: compare
+compare: ## Alerts of the live model against those of the shadow; HOURS=1
+	@PYTHONPATH=common:flask .venv/bin/python -m dashboard.compare --hours "$(or $(HOURS),1)"
+
+.PHONY: promote
+promote: ## Make VERSION= live; the running job takes it at its next batch
+	@$(version_or_exit) $(versions) promote "$(VERSION)"
+
+.PHONY: rollback
+rollback: ## Make the previous version live again
+	@$(versions) rollback
+
+##@ Measure
+
+evaluate = PYTHONPATH=$(python_path) .venv/bin/python -m evaluation
+results = $(or $(OUT),.local/results)
+
+.PHONY: evaluate
+evaluate: setup-tests ## Quality of detection on simulated worlds or DATA=; MODEL= BATCHES=recorded OUT=
+	$(evaluate) --out "$(results)" $(if $(DATA),--data "$(DATA)",--checks) \
+	  $(if $(MODEL),--model $(MODEL)) $(if $(WORLDS),--worlds $(WORLDS)) \
+	  $(if $(BATCHES),--$(BATCHES) "$(results)")
+
+.PHONY: evaluate-stationarity
+evaluate-stationarity: setup-tests ## The same hour by hour: a day at the usual pace, hours at 50 times that
+	$(evaluate) --out "$(results)" --worlds day --by-hour
+	$(evaluate) --out "$(results)" --worlds fast --by-hour
+
+.PHONY: bench-micro-batch
+bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1000 ACCOUNTS=20000
+	PYTHONPATH=$(python_path):. .venv/bin/python tests/bench/micro_batch.py \
+	  $(if $(RATE),--rate $(RATE)) $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
+
+.PHONY: evaluate-handbook evaluate-sparkov
+evaluate-handbook: setup-tests ## Detection on the Fraud Detection Handbook's data: DATA= OUT=
+evaluate-sparkov: setup-tests ## Detection on data made by Sparkov: DATA= OUT=
+evaluate-handbook evaluate-sparkov: evaluate-%:
+	@$(if $(DATA),,echo "DATA= must name the data set, a folder or a parquet file" >&2; exit 2;) \
+	PYTHONPATH=$(python_path):. exec .venv/bin/python -m tests.evaluation $* \
+	  --data "$(DATA)" --out "$(or $(OUT),.local/results)"
 
 ##@ Operate
 

@@ -36,17 +36,31 @@ DEFAULT_ROLE: Final = "cassandra"
 READ_ALL: Final = ("SELECT", f"KEYSPACE {KEYSPACE}")
 
 
+def _select(*tables: str) -> list[tuple[str, str]]:
+    return [("SELECT", f"TABLE {KEYSPACE}.{table}") for table in tables]
+
+
 def _modify(*tables: str) -> list[tuple[str, str]]:
     return [("MODIFY", f"TABLE {KEYSPACE}.{table}") for table in tables]
 
 
+_SCORED: Final = (
+    "fraud_alerts",
+    "fraud_alerts_by_account",
+    "shadow_alerts",
+    "metrics",
+    "batches",
+    "pipeline_status",
+)
+"""The tables of the detection job."""
+
 PERMISSIONS: Final[Mapping[str, list[tuple[str, str]]]] = {
     "connect": _modify("transactions", "transactions_by_account", "transactions_by_receiver"),
-    "spark": [
-        READ_ALL,
-        *_modify(
-            "fraud_alerts", "fraud_alerts_by_account", "metrics", "batches", "pipeline_status"
-        ),
+    # By table: the job must not be able to read the labels, nor what was made of them.
+    "spark": [*_select("transactions", *_SCORED), *_modify(*_SCORED)],
+    "quality": [
+        *_select("transactions", "fraud_alerts", "fraud_labels", "pipeline_status"),
+        *_modify("fraud_labels", "detection_quality", "pipeline_status"),
     ],
     "dashboard": [READ_ALL],
     "producer": _modify("pipeline_status"),

@@ -10,7 +10,7 @@ RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r requireme
 RUN useradd --uid 1000 --no-create-home app \
   && install -d -o app -g app -m 700 /run/password \
      /run/passwords/migration /run/passwords/connect /run/passwords/spark \
-     /run/passwords/dashboard /run/passwords/producer /run/passwords/watcher
+     /run/passwords/quality /run/passwords/dashboard /run/passwords/producer /run/passwords/watcher
 COPY config.yml schema.avsc ./
 COPY common common
 COPY cassandra cassandra

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 TRANSACTIONS_TOPIC: Final = "transactions"
+"""What the simulator writes. Readers take the topic that ``source.topic`` names."""
 GROUND_TRUTH_TOPIC: Final = "ground_truth"
 DEAD_LETTER_TOPIC: Final = "transactions.dlq"
 ALERTS_TOPIC: Final = "fraud.alerts"
 
-TRANSACTIONS_SUBJECT: Final = f"{TRANSACTIONS_TOPIC}-value"
+
+def value_subject(topic: str) -> str:
+    """Return the registry's subject of a topic's values: Confluent's default naming."""
+    return f"{topic}-value"
+
+
+TRANSACTIONS_SUBJECT: Final = value_subject(TRANSACTIONS_TOPIC)
 
 KEYSPACE: Final = "fraud"
 
@@ -22,6 +29,7 @@ KAFKA: Final = "kafka"
 REGISTRY: Final = "registry"
 CONNECT: Final = "connect"
 DETECTION: Final = "detection"
+QUALITY: Final = "quality"
 WATCHER: Final = "watcher"
-COMPONENTS: Final = (PRODUCER, KAFKA, REGISTRY, CONNECT, DETECTION, WATCHER)
+COMPONENTS: Final = (PRODUCER, KAFKA, REGISTRY, CONNECT, DETECTION, QUALITY, WATCHER)
 """Keys of the table ``pipeline_status``, in the order in which a transaction meets them."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 import struct
+from pathlib import Path
 from typing import Any, Final, TypedDict
-
-from pipeline.settings import PROJECT_ROOT
 
 TRANSACTION_TYPES: Final = ("transfer", "payment", "deposit", "purchase", "donation")
 TRANSACTION_STATUSES: Final = ("completed", "failed")
@@ -46,7 +45,7 @@ _HEADER: Final = struct.Struct(">bI")
 WIRE_HEADER_BYTES: Final = _HEADER.size
 _DOUBLE: Final = struct.Struct("<d")
 
-SCHEMA_JSON: Final = (PROJECT_ROOT / "schema.avsc").read_text(encoding="utf-8")
+SCHEMA_JSON: Final = (Path(__file__).resolve().parents[2] / "schema.avsc").read_text("utf-8")
 
 
 class Transaction(TypedDict):

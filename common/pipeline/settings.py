@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from pipeline.errors import ConfigError
+from pipeline.names import TRANSACTIONS_TOPIC
+from pipeline.records import TRANSACTION_STATUSES, TRANSACTION_TYPES
 
 ENV_PREFIX = "FRAUD__"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -78,9 +81,46 @@ class Memory:
         return None if valid else "a size such as 512m or 2g"
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """One of a few texts."""
+
+    allowed: tuple[str, ...]
+
+    def problem(self, value: str) -> str | None:
+        return None if value in self.allowed else f"one of {', '.join(self.allowed)}"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A text of a given form."""
+
+    form: str
+    wanted: str
+
+    def problem(self, value: str) -> str | None:
+        return None if re.fullmatch(self.form, value) else self.wanted
+
+
+@dataclass(frozen=True)
+class ValuePairs:
+    """``theirs=ours``, comma separated, each ``ours`` one of a few texts; may be empty."""
+
+    allowed: tuple[str, ...]
+
+    def problem(self, value: str) -> str | None:
+        pairs = [pair.partition("=") for pair in value.split(",")] if value else []
+        valid = all(theirs.strip() and ours.strip() in self.allowed for theirs, _, ours in pairs)
+        return None if valid else f"THEIRS=OURS, comma separated, OURS of {', '.join(self.allowed)}"
+
+
 Port = Annotated[int, Range(1, 65535)]
 Name = Annotated[str, Text()]
 Days = Annotated[int, Range(1, 3650)]
+
+_PATH = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+FieldPath = Annotated[str, Pattern(_PATH, "a field, or a path such as payer.iban")]
+OptionalFieldPath = Annotated[str, Pattern(f"({_PATH})?", "a field, a path, or empty")]
 
 
 class Secret(str):
@@ -123,6 +163,31 @@ class CassandraConfig:
 
 
 @dataclass(frozen=True)
+class MappingConfig:
+    """Where each of our fields stands in the records of the source's topic."""
+
+    transaction_id: FieldPath
+    transaction_timestamp: FieldPath
+    transaction_amount: FieldPath
+    sender_account: FieldPath
+    receiver_account: FieldPath
+    transaction_type: OptionalFieldPath
+    transaction_status: OptionalFieldPath
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    topic: Annotated[str, Pattern(r"[A-Za-z0-9._-]{1,249}", "the name of a Kafka topic")]
+    mapping: MappingConfig
+    time_format: Annotated[str, OneOf(("epoch_s", "epoch_ms", "epoch_us", "iso_8601"))]
+    amount_divisor: Annotated[int, Range(1, 1_000_000_000)]
+    type_values: Annotated[str, ValuePairs(TRANSACTION_TYPES)]
+    status_values: Annotated[str, ValuePairs(TRANSACTION_STATUSES)]
+    default_type: Annotated[str, OneOf(TRANSACTION_TYPES)]
+    default_status: Annotated[str, OneOf(TRANSACTION_STATUSES)]
+
+
+@dataclass(frozen=True)
 class SimulatorConfig:
     enabled: bool
     seed: Annotated[int, Range(0, 2**31 - 1)]
@@ -138,6 +203,9 @@ class ScoringConfig:
     max_records_per_batch: Annotated[int, Range(100, 5_000_000)]
     shuffle_partitions: Annotated[int, Range(1, 64)]
     driver_memory: Annotated[str, Memory()]
+    known_receiver_weight: Annotated[float, Range(0, 1)]
+    max_amount_feature: bool
+    large_amount: Annotated[float, Range(0, 1e12)]
     model_dir: Name
     checkpoint_dir: Name
 
@@ -170,6 +238,7 @@ class Settings:
     registry: RegistryConfig
     connect: ConnectConfig
     cassandra: CassandraConfig
+    source: SourceConfig
     simulator: SimulatorConfig
     scoring: ScoringConfig
     dashboard: DashboardConfig
@@ -182,20 +251,19 @@ def load_settings(
 ) -> Settings:
     """Read ``path``, apply ``FRAUD__SECTION__KEY`` variables and check every value.
 
-    A variable ``FRAUD__SECTION__KEY_FILE`` names a file that holds the value (a secret).
+    A section within a section is one more part of the variable. ``FRAUD__SECTION__KEY_FILE``
+    names a file that holds the value (a secret).
     Raises ``ConfigError`` with one line that names the key, the value and what is allowed.
     """
-    document = _read_document(path)
-    sections = {field.name for field in dataclasses.fields(Settings)}
-    _reject_unknown(document, sections, prefix="")
-    overrides = _environment_overrides(environment, sections)
-    loaded = {}
-    for section, section_type in typing.get_type_hints(Settings).items():
-        values = document.get(section)
-        if not isinstance(values, dict):
-            raise ConfigError(f"{section}: missing in {path.name}; it must be a section of keys")
-        loaded[section] = _load_section(section, section_type, values, overrides, path.name)
-    return Settings(**loaded)
+    overrides = _environment_overrides(environment)
+    loaded = _load_section("", Settings, _read_document(path), overrides, path.name)
+    settings = typing.cast(Settings, loaded)
+    if settings.simulator.enabled and settings.source.topic != TRANSACTIONS_TOPIC:
+        raise ConfigError(
+            f"simulator.enabled: True is not allowed; it writes {TRANSACTIONS_TOPIC}, and"
+            f" source.topic is {settings.source.topic}"
+        )
+    return settings
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -211,51 +279,65 @@ def _read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _environment_overrides(
-    environment: Mapping[str, str], sections: set[str]
-) -> dict[tuple[str, str], str]:
-    """Return {(section, key): text} of the variables; unknown ones raise ``ConfigError``."""
-    types = typing.get_type_hints(Settings)
+def _environment_overrides(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return {dotted name: text} of the variables; unknown ones raise ``ConfigError``."""
     overrides = {}
     for variable, text in environment.items():
         if not variable.startswith(ENV_PREFIX):
             continue
-        section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition("__")
-        if section not in sections:
-            raise ConfigError(f"{variable}: unknown section{_nearest(section, sections)}")
-        keys = {field.name for field in dataclasses.fields(types[section])}
-        if key not in keys and key.endswith("_file") and key.removesuffix("_file") in keys:
+        *sections, key = variable.removeprefix(ENV_PREFIX).lower().split("__")
+        section_type: Any = Settings
+        for section in sections or [key]:
+            known = _keys(section_type, are_sections=True)
+            if section not in known:
+                raise ConfigError(f"{variable}: unknown section{_nearest(section, set(known))}")
+            section_type = known[section]
+        keys = _keys(section_type, are_sections=False)
+        if key not in keys and key.removesuffix("_file") in keys:
             key = key.removesuffix("_file")
             try:
                 text = Path(text).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{variable}: the file {text!r} cannot be read") from error
         if key not in keys:
-            raise ConfigError(f"{variable}: unknown key{_nearest(key, keys)}")
-        overrides[section, key] = text
+            raise ConfigError(f"{variable}: unknown key{_nearest(key, set(keys))}")
+        overrides[".".join((*sections, key))] = text
     return overrides
 
 
 def _load_section(
-    section: str,
+    name: str,
     section_type: Any,
-    values: dict[str, Any],
-    overrides: dict[tuple[str, str], str],
+    values: Any,
+    overrides: Mapping[str, str],
     file_name: str,
 ) -> Any:
+    """Load a section and those within it; the whole file is the section without a name."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: missing in {file_name}; it must be a section of keys")
     hints = typing.get_type_hints(section_type, include_extras=True)
-    _reject_unknown(values, set(hints), prefix=f"{section}.")
+    prefix = f"{name}." if name else ""
+    _reject_unknown(values, set(hints), prefix)
     loaded = {}
     for key, hint in hints.items():
-        name = f"{section}.{key}"
-        if (section, key) in overrides:
-            value = _from_text(name, overrides[section, key], hint)
+        full = f"{prefix}{key}"
+        if dataclasses.is_dataclass(hint):
+            loaded[key] = _load_section(full, hint, values.get(key), overrides, file_name)
+        elif full in overrides:
+            loaded[key] = _checked(full, _from_text(full, overrides[full], hint), hint)
         elif key in values:
-            value = values[key]
+            loaded[key] = _checked(full, values[key], hint)
         else:
-            raise ConfigError(f"{name}: missing in {file_name}")
-        loaded[key] = _checked(name, value, hint)
+            raise ConfigError(f"{full}: missing in {file_name}")
     return section_type(**loaded)
+
+
+def _keys(section_type: Any, *, are_sections: bool) -> dict[str, Any]:
+    """Return {key: type} of the sections within a section, or of its plain keys."""
+    hints = typing.get_type_hints(section_type)
+    return {
+        key: hint for key, hint in hints.items() if dataclasses.is_dataclass(hint) == are_sections
+    }
 
 
 def _split_hint(hint: Any) -> tuple[Any, list[Any]]:

@@ -54,7 +54,6 @@ def render(settings: Settings, environment: Mapping[str, str] = os.environ) -> d
     """
     password_file = environment.get(PASSWORD_FILE_VARIABLE, "")
     values: dict[str, Any] = {
-        "names.transactions_topic": names.TRANSACTIONS_TOPIC,
         "names.dead_letter_topic": names.DEAD_LETTER_TOPIC,
         "names.keyspace": names.KEYSPACE,
         "connect.tasks": settings.connect.tasks,
@@ -66,6 +65,10 @@ def render(settings: Settings, environment: Mapping[str, str] = os.environ) -> d
         "cassandra.username": settings.cassandra.username,
         "cassandra.password": "" if password_file else str(settings.cassandra.password),
         "cassandra.password_file": password_file,
+        **{f"source.{key}": value for key, value in vars(settings.source).items()},
+        "source.mapping": ", ".join(
+            f"{field}={path}" for field, path in vars(settings.source.mapping).items()
+        ),
         "rules.transaction_types": ",".join(records.TRANSACTION_TYPES),
         "rules.transaction_statuses": ",".join(records.TRANSACTION_STATUSES),
         "rules.max_id_bytes": records.MAX_ID_BYTES,

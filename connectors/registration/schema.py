@@ -1,4 +1,4 @@
-"""The Avro schema of the transactions in the registry."""
+"""The Avro schema of the transactions in the registry: ours to register, theirs to read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import requests
 from pipeline import names
 from pipeline.errors import PipelineError
 from pipeline.records import SCHEMA_JSON
+from pipeline.settings import SourceConfig
+from pipeline.source import problem
 from registration.waiting import REQUEST_TIMEOUT_S, wait_until
 
 COMPATIBILITY = "FULL_TRANSITIVE"
@@ -48,6 +50,27 @@ def register_schema(url: str) -> int:
     return schema_id
 
 
+def wait_for_source(url: str, source: SourceConfig) -> None:
+    """Wait until the registry holds a schema of a topic that is not ours, and check the mapping.
+
+    Raises ``PipelineError`` if there is none, or its newest version does not fit the mapping.
+    """
+    subject = names.value_subject(source.topic)
+    wait_until(lambda: _registry_missing(url))
+    wait_until(lambda: _subject_missing(url, subject))
+    newest = _request("GET", f"{url}/subjects/{subject}/versions/latest").json()
+    if (mismatch := problem(newest["schema"], source)) is not None:
+        raise PipelineError(mismatch)
+    logger.info("the newest version of subject %s fits source.mapping", subject)
+
+
+def _subject_missing(url: str, subject: str) -> str | None:
+    answer = _request("GET", f"{url}/subjects/{subject}/versions")
+    if answer.ok:
+        return None
+    return f"the registry has no subject {subject} (of source.topic): {_reason(answer)}"
+
+
 def _registry_missing(url: str) -> str | None:
     try:
         answer = requests.get(f"{url}/subjects", timeout=REQUEST_TIMEOUT_S)
@@ -61,7 +84,7 @@ def _set_compatibility(url: str, subject: str) -> bool:
     return answer.ok
 
 
-def _request(method: str, url: str, body: Mapping[str, str]) -> requests.Response:
+def _request(method: str, url: str, body: Mapping[str, str] | None = None) -> requests.Response:
     try:
         return requests.request(
             method,

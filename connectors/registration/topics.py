@@ -19,7 +19,8 @@ from confluent_kafka.admin import (
 from pipeline import names
 from pipeline.errors import PipelineError
 from pipeline.records import FUTURE_TOLERANCE_MS
-from pipeline.settings import KafkaConfig
+from pipeline.settings import Settings
+from pipeline.source import is_own
 from registration.waiting import REQUEST_TIMEOUT_S, wait_until
 
 _DAY_MS = 86_400_000
@@ -38,8 +39,9 @@ class Topic:
     config: Mapping[str, str]
 
 
-def wanted_topics(kafka: KafkaConfig) -> list[Topic]:
-    """Return every topic of the pipeline."""
+def wanted_topics(settings: Settings) -> list[Topic]:
+    """Return every topic that is ours to make: a source's of somebody else is not among them."""
+    kafka = settings.kafka
     bytes_per_partition = int(kafka.transactions_retention_gib * 2**30 / kafka.partitions)
     transactions = {
         "retention.ms": str(kafka.transactions_retention_days * _DAY_MS),
@@ -49,20 +51,23 @@ def wanted_topics(kafka: KafkaConfig) -> list[Topic]:
     }
     short = {"retention.ms": str(_ALERTS_DAYS * _DAY_MS)}
     dead_letters = {"retention.ms": str(kafka.dead_letter_retention_days * _DAY_MS)}
+    own = [Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, transactions)]
     return [
-        Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, transactions),
+        *(own if is_own(settings.source) else []),
         Topic(names.GROUND_TRUTH_TOPIC, 1, short),
         Topic(names.DEAD_LETTER_TOPIC, 1, dead_letters),
         Topic(names.ALERTS_TOPIC, 1, short),
     ]
 
 
-def create_topics(kafka: KafkaConfig) -> None:
+def create_topics(settings: Settings) -> None:
     """Wait for the broker, create the topics that are missing and align the settings of the others.
 
-    Raises ``PipelineError`` if the broker does not come, or a topic has another number of
-    partitions than wanted: adding some would move keys, so that is a person's decision.
+    A topic that is not ours is waited for and left as it is. Raises ``PipelineError`` if it or the
+    broker does not come, or a topic has another number of partitions than wanted: adding some
+    would move keys, so that is a person's decision.
     """
+    kafka = settings.kafka
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
     wait_until(lambda: _broker_missing(admin, kafka.bootstrap_servers))
     try:
@@ -70,7 +75,7 @@ def create_topics(kafka: KafkaConfig) -> None:
             name: len(topic.partitions)
             for name, topic in admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics.items()
         }
-        for topic in wanted_topics(kafka):
+        for topic in wanted_topics(settings):
             if topic.name not in partitions:
                 _create(admin, topic, kafka.replication_factor)
             elif partitions[topic.name] != topic.partitions:
@@ -81,6 +86,7 @@ def create_topics(kafka: KafkaConfig) -> None:
                 )
             else:
                 _align(admin, topic)
+        wait_until(lambda: _topic_missing(admin, settings.source.topic))
     except KafkaException as error:
         raise PipelineError(f"Kafka refuses the topics: {error.args[0].str()}") from error
 
@@ -91,6 +97,12 @@ def _broker_missing(admin: AdminClient, servers: str) -> str | None:
     except KafkaException as error:
         return f"Kafka does not answer at {servers} ({error.args[0].str()})"
     return None
+
+
+def _topic_missing(admin: AdminClient, topic: str) -> str | None:
+    if topic in admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics:
+        return None
+    return f"topic {topic} (source.topic) does not exist"
 
 
 def _create(admin: AdminClient, topic: Topic, replication_factor: int) -> None:

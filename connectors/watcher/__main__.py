@@ -23,8 +23,9 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    kafka = Kafka(settings.kafka.bootstrap_servers)
-    registry = Registry(settings.registry.url)
+    source = settings.source.topic
+    kafka = Kafka(settings.kafka.bootstrap_servers, source)
+    registry = Registry(settings.registry.url, names.value_subject(source))
     connect = Connect(settings.connect.url)
     statuses: dict[str, Status] = {}
 

@@ -11,12 +11,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline import names
 
-TOPICS = (
-    names.TRANSACTIONS_TOPIC,
-    names.GROUND_TRUTH_TOPIC,
-    names.DEAD_LETTER_TOPIC,
-    names.ALERTS_TOPIC,
-)
+OTHER_TOPICS = (names.GROUND_TRUTH_TOPIC, names.DEAD_LETTER_TOPIC, names.ALERTS_TOPIC)
+"""Every topic of the pipeline but its source."""
 REQUEST_TIMEOUT_S = 2.0
 """Of each request: a poll must end soon enough for its statuses to be true."""
 RATE_WINDOW_S = 10.0
@@ -37,22 +33,25 @@ class Offsets:
     stored: int
 
 
-def read_offsets(admin: AdminClient) -> Offsets:
-    """Ask the broker. Raises ``KafkaException`` or ``TimeoutError`` if it does not answer."""
+def read_offsets(admin: AdminClient, source: str) -> Offsets:
+    """Ask the broker; ``source`` is the topic of the transactions.
+
+    Raises ``KafkaException`` or ``TimeoutError`` if the broker does not answer.
+    """
     topics = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
     partitions = [
         TopicPartition(name, partition)
-        for name in TOPICS
+        for name in (source, *OTHER_TOPICS)
         if name in topics
         for partition in topics[name].partitions
     ]
     start = _list_offsets(admin, partitions, OffsetSpec.earliest())
     end = _list_offsets(admin, partitions, OffsetSpec.latest())
-    committed = _committed(admin)
+    committed = _committed(admin, source)
     stored = sum(
         committed.get(partition, offset)
         for (name, partition), offset in start.items()
-        if name == names.TRANSACTIONS_TOPIC
+        if name == source
     )
     return Offsets(_sums(start), _sums(end), stored)
 
@@ -69,15 +68,15 @@ def _list_offsets(
     }
 
 
-def _committed(admin: AdminClient) -> dict[int, int]:
-    """Return {partition of the transactions: next offset}; none before the first commit."""
+def _committed(admin: AdminClient, source: str) -> dict[int, int]:
+    """Return {partition of the source: next offset}; none before the first commit."""
     group = ConsumerGroupTopicPartitions(names.SINK_CONSUMER_GROUP)
     futures = admin.list_consumer_group_offsets([group], request_timeout=REQUEST_TIMEOUT_S)
     offsets = next(iter(futures.values())).result(timeout=REQUEST_TIMEOUT_S)
     return {
         at.partition: at.offset
         for at in offsets.topic_partitions or []
-        if at.topic == names.TRANSACTIONS_TOPIC and at.offset >= 0
+        if at.topic == source and at.offset >= 0
     }
 
 

@@ -11,17 +11,21 @@ from confluent_kafka.admin import AdminClient
 from pipeline import names
 from pipeline.heartbeat import State, Status
 from registration.connector import root_cause
-from watcher.offsets import REQUEST_TIMEOUT_S, TOPICS, History, Offsets, read_offsets
+from watcher.offsets import OTHER_TOPICS, REQUEST_TIMEOUT_S, History, Offsets, read_offsets
 from watcher.restarts import RestartPolicy
 
 logger = logging.getLogger(__name__)
 
 
 class Kafka:
-    """The broker; ``offsets`` holds the last reading, None while there is none."""
+    """The broker; ``offsets`` holds the last reading, None while there is none.
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    ``source`` is the topic of the transactions.
+    """
+
+    def __init__(self, bootstrap_servers: str, source: str) -> None:
         self._bootstrap_servers = bootstrap_servers
+        self.source = source
         self._admin = self._connect()
         self.published = History()
         self.offsets: Offsets | None = None
@@ -39,7 +43,7 @@ class Kafka:
 
     def poll(self, now_s: float) -> Status:
         try:
-            self.offsets = read_offsets(self._admin)
+            self.offsets = read_offsets(self._admin, self.source)
         except (KafkaException, TimeoutError) as error:
             self.offsets = None
             # A client of before the broker's restart was seen to time out for ever.
@@ -48,20 +52,22 @@ class Kafka:
         start, end = self.offsets.start, self.offsets.end
         details = {f"end_offset.{topic}": str(offset) for topic, offset in end.items()}
         details |= {f"start_offset.{topic}": str(offset) for topic, offset in start.items()}
-        missing = [topic for topic in TOPICS if topic not in end]
+        missing = [topic for topic in (self.source, *OTHER_TOPICS) if topic not in end]
         if missing:
             error_text = f"topics are missing: {', '.join(missing)}"
             return Status("degraded", error=error_text, details=details)
-        self.published.add(now_s, end[names.TRANSACTIONS_TOPIC])
+        self.published.add(now_s, end[self.source])
+        details["published"] = str(end[self.source])
         details["dead_letters"] = str(end[names.DEAD_LETTER_TOPIC])
         return Status("running", rate=self.published.rate(), details=details)
 
 
 class Registry:
-    """The schema registry."""
+    """The schema registry, which must know ``subject``: that of the transactions."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, subject: str) -> None:
         self._url = url
+        self._subject = subject
 
     def poll(self) -> Status:
         try:
@@ -70,8 +76,8 @@ class Registry:
             subjects = answer.json()
         except requests.RequestException as error:
             return Status("failed", error=f"the registry does not answer: {error}")
-        if names.TRANSACTIONS_SUBJECT not in subjects:
-            return Status("degraded", error=f"subject {names.TRANSACTIONS_SUBJECT} is missing")
+        if self._subject not in subjects:
+            return Status("degraded", error=f"subject {self._subject} is missing")
         return Status("running")
 
 
@@ -93,10 +99,10 @@ class Connect:
         self, now_s: float, kafka: Kafka
     ) -> tuple[float | None, int | None, float | None, dict[str, str]]:
         offsets = kafka.offsets
-        if offsets is None or names.TRANSACTIONS_TOPIC not in offsets.end:
+        if offsets is None or kafka.source not in offsets.end:
             return None, None, None, {}
         self._stored.add(now_s, offsets.stored)
-        lag = max(0, offsets.end[names.TRANSACTIONS_TOPIC] - offsets.stored)
+        lag = max(0, offsets.end[kafka.source] - offsets.stored)
         lag_s = kafka.published.seconds_behind(offsets.stored) if lag else 0.0
         return self._stored.rate(), lag, lag_s, {"stored_offsets": str(offsets.stored)}
 

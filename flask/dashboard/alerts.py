@@ -239,7 +239,8 @@ def alert_json(row: Row, watermark: dt.datetime) -> dict[str, Any]:
     """Return an alert as ``/api/alerts`` shows it.
 
     ``watermark`` is the detection job's: until it has passed the window by its delay, the alert
-    may still change.
+    may still change. ``counterfactuals`` and ``limits`` name every feature, None for one that
+    alone could not have kept the alert away; they are empty for an alert that was stored without.
     """
     return {
         "id": row["alert_id"],
@@ -253,6 +254,10 @@ def alert_json(row: Row, watermark: dt.datetime) -> dict[str, Any]:
         "features": row["features"] or {},
         "contributions": row["contributions"] or {},
         "usual": row["usual"] or {},
+        "actual": row["actual"] or {},
+        "counterfactuals": _of_every_feature(row, "counterfactuals"),
+        "limits": _of_every_feature(row, "limits"),
+        "no_alert_if": row["no_alert_if"] or [],
         "model_version": row["model_version"],
         "provisional": is_provisional(row, watermark),
         "review": None,
@@ -261,6 +266,13 @@ def alert_json(row: Row, watermark: dt.datetime) -> dict[str, Any]:
         "event_time": iso(row["event_time"]),
         "scored_at": iso(row["scored_at"]),
     }
+
+
+def _of_every_feature(row: Row, column: str) -> dict[str, float | None]:
+    """Return the map with None where it lacks a feature: Cassandra's maps cannot hold nulls."""
+    if row[column] is None:
+        return {}
+    return {name: row[column].get(name) for name in row["features"] or {}}
 
 
 def is_provisional(row: Row, watermark: dt.datetime) -> bool:

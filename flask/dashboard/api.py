@@ -10,6 +10,7 @@ from flask import Blueprint, request
 from werkzeug.exceptions import NotFound
 
 from dashboard.alerts import alert_json, clamped, encode_cursor, parse_query
+from dashboard.comparison import DEFAULT_HOURS, MAX_HOURS
 from dashboard.overview import DEFAULT_MINUTES, MAX_MINUTES
 from dashboard.repository import Unavailable
 from dashboard.service import Service
@@ -40,9 +41,18 @@ def blueprint(service: Service) -> Blueprint:
             "next_cursor": encode_cursor(page.next_after),
         }
 
+    @routes.get("/api/models")
+    def models() -> dict[str, Any]:
+        hours = clamped(request.args.get("hours"), "hours", DEFAULT_HOURS, MAX_HOURS)
+        return service.models(hours)
+
     @routes.get("/api/system")
     def system() -> dict[str, Any]:
         return service.system()
+
+    @routes.get("/api/quality")
+    def quality() -> dict[str, Any]:
+        return service.quality()
 
     @routes.get("/livez")
     def livez() -> dict[str, Any]:

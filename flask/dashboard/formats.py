@@ -1,5 +1,5 @@
 """How values are written on the pages; None is always a dash. ``static/dashboard.js`` repeats
-``number``, ``percent`` and ``duration_ms`` for what it updates."""
+``number``, ``compact``, ``abbreviated``, ``percent`` and ``duration_ms`` for what it updates."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import Any, Final
 
 DASH: Final = "–"  # noqa: RUF001  an en dash is meant
 
-FEATURES: Final = {
-    "receiver_spread": "New receivers in this minute",
-    "receiver_spread_recent": "New receivers within 10 minutes",
-    "amount_surprise": "Amount against this account's past",
-    "amount_surprise_recent": "Amounts within 10 minutes against the past",
-    "failed_count": "Failed transactions",
-    "receiver_inflow": "Senders converging on the receiver",
-    "max_amount": "Largest amount",
-    "total_amount": "Total amount",
-    "amount": "Amount",
-    "transaction_count": "Transactions",
-    "distinct_receivers": "Receivers in this minute",
+MEASURES: Final = {
+    "receiver_spread": "Receivers in the minute",
+    "receiver_spread_recent": "Receivers in ten minutes",
+    "amount_surprise": "Largest amount in the minute",
+    "amount_surprise_recent": "Typical amount in ten minutes",
+    "failed_count": "Failed payments in the minute",
+    "receiver_inflow": "Accounts paying the receiver in ten minutes",
+    "max_amount": "Largest amount, against all accounts",
+    "large_amounts": "Large amounts within a day",
 }
+"""What each feature is made of: its actual, usual and limiting values are of this."""
+AMOUNTS: Final = frozenset({"amount_surprise", "amount_surprise_recent", "max_amount"})
 
 
 def is_known(value: Any) -> bool:
@@ -38,6 +37,17 @@ def compact(value: float | None) -> str:
         return DASH
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 2
     return number(value, digits)
+
+
+def abbreviated(value: float | None) -> str:
+    """Three digits and a unit from a million on, so that any amount fits a tile: 1.23 T."""
+    if value is not None and math.isfinite(value):
+        for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+            if abs(value) >= size:
+                scaled = value / size
+                digits = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
+                return f"{number(scaled, digits)} {unit}"
+    return number(value)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -62,8 +72,25 @@ def age(seconds: float | None) -> str:
     return f"{int(seconds)} s"
 
 
-def feature(name: str) -> str:
-    return FEATURES.get(name, name.replace("_", " ").capitalize())
+def measure(feature: str) -> str:
+    return MEASURES.get(feature, feature.replace("_", " ").capitalize())
+
+
+def measured(feature: str, value: float | None, digits: int = 0) -> str:
+    """Write a value of the feature's measure. An amount has two digits; a number of accounts or
+    payments has ``digits``, unless it is whole."""
+    if feature in AMOUNTS:
+        return number(value, 2)
+    return number(value, 0 if value is not None and value % 1 == 0 else digits)
+
+
+def level(severity: str) -> str:
+    """Name a severity together with the higher ones."""
+    return severity if severity == "high" else f"{severity} or above"
+
+
+def pattern(name: str) -> str:
+    return name.replace("_", " ")
 
 
 SPARK_WIDTH: Final = 120

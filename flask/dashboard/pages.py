@@ -20,16 +20,16 @@ from dashboard.alerts import (
     parse_alert_id,
     parse_query,
 )
+from dashboard.comparison import DEFAULT_HOURS, MAX_HOURS
 from dashboard.overview import DEFAULT_MINUTES, MAX_MINUTES
 from dashboard.repository import Row, Unavailable
 from dashboard.service import ACCOUNT_DAYS, Service
 from dashboard.times import age_s, parse_iso, to_ms
 
 RANGES: Final = ((15, "15 min"), (60, "1 h"), (360, "6 h"), (1440, "24 h"))
+HOURS: Final = ((1, "1 h"), (6, "6 h"), (24, "24 h"))
 FEED_ROWS: Final = 12
 ACCOUNT_ALERTS: Final = 50
-MEASURES: Final = {"receiver_spread": "distinct_receivers", "amount_surprise": "max_amount"}
-"""Usual values bear the name of their feature, but are in the unit of what it is made of."""
 
 
 def blueprint(service: Service, currency: str) -> Blueprint:
@@ -101,8 +101,7 @@ def blueprint(service: Service, currency: str) -> Blueprint:
             freshness=service.freshness(),
             alert=row,
             raw=_raw(service, row),
-            shares=_shares(row),
-            comparison=_comparison(row),
+            explanation=_explanation(row),
             provisional=is_provisional(row, service.watermark()),
         )
 
@@ -122,10 +121,26 @@ def blueprint(service: Service, currency: str) -> Blueprint:
             days=ACCOUNT_DAYS,
         )
 
+    @routes.get("/models")
+    def models() -> str:
+        hours = clamped(request.args.get("hours"), "hours", DEFAULT_HOURS, MAX_HOURS)
+        return render_template(
+            "models.html",
+            freshness=service.freshness(),
+            models=service.models(hours),
+            ranges=HOURS,
+        )
+
     @routes.get("/system")
     def system() -> str:
         return render_template(
             "system.html", freshness=service.freshness(), system=service.system()
+        )
+
+    @routes.get("/quality")
+    def quality() -> str:
+        return render_template(
+            "quality.html", freshness=service.freshness(), quality=service.quality()
         )
 
     return routes
@@ -148,18 +163,16 @@ def _raw(service: Service, alert: Row) -> Row | None:
         return None
 
 
-def _shares(alert: Row) -> list[tuple[str, float]]:
-    """Return (feature, share of the score from 0 to 1), the largest first."""
+def _explanation(alert: Row) -> list[dict[str, Any]]:
+    """Return a row for each feature, the largest share of the score first: its ``name`` and
+    ``share`` (0 to 1), and its measure this time, usually, and up to which there is no alert."""
+    maps = {column: alert[column] or {} for column in ("actual", "usual", "limits")}
     shares = (alert["contributions"] or {}).items()
     known = [(name, share) for name, share in shares if formats.is_known(share)]
-    return sorted(known, key=lambda item: item[1], reverse=True)
-
-
-def _comparison(alert: Row) -> list[tuple[str, float | None, float | None]]:
-    """Return (what, this time, usually) of everything that has a usual value."""
-    usual = alert["usual"] or {}
-    measures = [(MEASURES.get(name, name), usual[name]) for name in sorted(usual)]
-    return [(measure, alert.get(measure), value) for measure, value in measures]
+    return [
+        {"name": name, "share": share} | {column: of.get(name) for column, of in maps.items()}
+        for name, share in sorted(known, key=lambda item: item[1], reverse=True)
+    ]
 
 
 def _tiles(summary: dict[str, Any], currency: str) -> list[dict[str, Any]]:
@@ -221,9 +234,9 @@ def _tiles(summary: dict[str, Any], currency: str) -> list[dict[str, Any]]:
         tile(
             "flagged_amount",
             "Flagged amount",
-            formats.number(summary["flagged_amount"]),
+            formats.abbreviated(summary["flagged_amount"]),
             currency,
-            f"of {formats.number(summary['amount'])} {currency}",
+            f"of {formats.abbreviated(summary['amount'])} {currency}",
             spark("flagged_amount"),
             "Money moved in account minutes with an alert",
         ),

@@ -75,6 +75,9 @@ class Repository(Protocol):
     def transaction(self, transaction_id: str) -> Row | None:
         """Return one raw transaction, or None (not stored yet, or expired)."""
 
+    def quality(self, periods: Sequence[str]) -> Mapping[str, Row | None]:
+        """Return the newest row of ``detection_quality`` for each of ``periods``, or None."""
+
     def account_transactions(
         self, account: str, days: Sequence[dt.date], limit: int
     ) -> Sequence[Row]:
@@ -83,8 +86,21 @@ class Repository(Protocol):
         Each row has ``sender_account`` and ``receiver_account``.
         """
 
+    def newest_batch(self, run_id: str, day: dt.date) -> Row | None:
+        """Return the newest recorded batch of a run that began on ``day``, or None."""
+
+    def compared(
+        self, hour: dt.datetime, limit: int
+    ) -> tuple[Sequence[Row], Sequence[Row], Sequence[Row]]:
+        """Return alerts, shadow alerts and labels of an hour, newest first, ``limit`` of each.
+
+        Rows have ``window_start`` and ``sender_account``; alerts ``severity`` and
+        ``model_version``, labels ``pattern``.
+        """
+
 
 _ALERTS = "SELECT * FROM fraud_alerts WHERE hour = ?"
+_COMPARED = "SELECT window_start, sender_account, severity, model_version"
 _STATEMENTS = {
     "statuses": "SELECT * FROM pipeline_status",
     "metrics": "SELECT * FROM metrics WHERE hour = ?",
@@ -96,9 +112,15 @@ _STATEMENTS = {
     "account_alerts_before": "SELECT * FROM fraud_alerts_by_account"
     " WHERE sender_account = ? AND window_start < ? LIMIT ?",
     "transaction": "SELECT * FROM transactions WHERE transaction_id = ?",
+    "quality": "SELECT * FROM detection_quality WHERE period = ? LIMIT ?",
     "sent": "SELECT * FROM transactions_by_account WHERE sender_account = ? AND day = ? LIMIT ?",
     "received": "SELECT * FROM transactions_by_receiver"
     " WHERE receiver_account = ? AND day = ? LIMIT ?",
+    "newest_batch": "SELECT * FROM batches WHERE run_id = ? AND day = ? LIMIT ?",
+    "compared_alerts": f"{_COMPARED} FROM fraud_alerts WHERE hour = ? LIMIT ?",
+    "compared_shadow_alerts": f"{_COMPARED} FROM shadow_alerts WHERE hour = ? LIMIT ?",
+    "compared_labels": "SELECT window_start, sender_account, pattern FROM fraud_labels"
+    " WHERE hour = ? ORDER BY window_start DESC LIMIT ?",
 }
 
 _OUTAGES = (DriverException, NoHostAvailable, ConnectionException, ConnectionBusy, OSError)
@@ -168,6 +190,12 @@ class CassandraRepository:
         rows = self._read([("transaction", (transaction_id,))])[0]
         return rows[0] if rows else None
 
+    def quality(self, periods: Sequence[str]) -> Mapping[str, Row | None]:
+        results = self._read([("quality", (period, 1)) for period in periods])
+        return {
+            period: rows[0] if rows else None for period, rows in zip(periods, results, strict=True)
+        }
+
     def account_transactions(
         self, account: str, days: Sequence[dt.date], limit: int
     ) -> Sequence[Row]:
@@ -175,6 +203,17 @@ class CassandraRepository:
             (direction, (account, day, limit)) for day in days for direction in ("sent", "received")
         ]
         return [row for rows in self._read(queries) for row in rows]
+
+    def newest_batch(self, run_id: str, day: dt.date) -> Row | None:
+        rows = self._read([("newest_batch", (run_id, day, 1))])[0]
+        return rows[0] if rows else None
+
+    def compared(
+        self, hour: dt.datetime, limit: int
+    ) -> tuple[Sequence[Row], Sequence[Row], Sequence[Row]]:
+        tables = ("compared_alerts", "compared_shadow_alerts", "compared_labels")
+        alerts, shadow_alerts, labels = self._read([(name, (hour, limit)) for name in tables])
+        return alerts, shadow_alerts, labels
 
     def _read(self, queries: Sequence[tuple[str, tuple[Any, ...]]]) -> list[list[Row]]:
         """Run the named statements in parallel and return the rows of each, in order."""

@@ -8,12 +8,14 @@ from typing import Any
 
 from dashboard.alerts import AlertPage, AlertQuery, find_alerts
 from dashboard.cache import Cache
+from dashboard.comparison import MAX_HOURS, find_comparison
 from dashboard.freshness import Freshness, assess, newest, reported_watermark
 from dashboard.overview import overview_json
+from dashboard.quality import PERIODS, quality_json
 from dashboard.repository import Repository, Row, Unavailable
 from dashboard.system import accounting_json, components_json
 from dashboard.times import HOUR, MINUTE, floor_hour, iso
-from pipeline.names import DETECTION
+from pipeline.names import DETECTION, QUALITY
 from pipeline.settings import Settings
 
 LIVE_TTL_S = 1.0
@@ -22,6 +24,8 @@ CLOSED_HOUR_TTL_S = 60.0
 """Past hours of ``metrics`` change only while the job catches up after an outage."""
 METRICS_HOURS = 26
 """A day of ``metrics`` touches 25 hours; one more while the hour turns."""
+COMPARISON_TTL_S = 10.0
+"""A comparison grows by a minute a minute, and reads thousands of rows."""
 ALERT_QUERIES = 64
 EVERY = "every component"
 """The only key of the cache of statuses: they are read together."""
@@ -51,6 +55,12 @@ class Service:
         self._alerts: Cache[AlertQuery, AlertPage] = Cache(
             self._load_alerts, lambda _: LIVE_TTL_S, ALERT_QUERIES
         )
+        self._comparisons: Cache[int, dict[str, Any]] = Cache(
+            self._load_comparisons, lambda _: COMPARISON_TTL_S, MAX_HOURS
+        )
+        self._quality: Cache[str, Row | None] = Cache(
+            repository.quality, lambda _: LIVE_TTL_S, len(PERIODS)
+        )
 
     def overview(self, minutes: int) -> dict[str, Any]:
         """Return the answer of ``/api/overview``."""
@@ -70,7 +80,7 @@ class Service:
         delay = 2 * MINUTE
         try:
             rows = self._statuses.get([EVERY]).values[EVERY]
-            return reported_watermark(_detection(rows)) or self.now() - delay
+            return reported_watermark(_of(rows, DETECTION)) or self.now() - delay
         except Unavailable:
             return self.now() - delay
 
@@ -88,6 +98,10 @@ class Service:
         newest_first = sorted(rows, key=lambda row: row["transaction_timestamp"], reverse=True)
         return newest_first[:ACCOUNT_ROWS]
 
+    def models(self, hours: int) -> dict[str, Any]:
+        """Return the answer of ``/api/models``."""
+        return self._comparisons.get([hours]).values[hours]
+
     def system(self) -> dict[str, Any]:
         """Return the answer of ``/api/system``."""
         rows = self._statuses.get([EVERY]).values[EVERY]
@@ -100,11 +114,23 @@ class Service:
             "accounting": accounting_json(rows),
         }
 
+    def quality(self) -> dict[str, Any]:
+        """Return the answer of ``/api/quality``."""
+        statuses = self._statuses.get([EVERY])
+        figures = self._quality.get(list(PERIODS))
+        return quality_json(
+            self.now(),
+            figures.values,
+            _of(statuses.values[EVERY], QUALITY),
+            statuses.is_current and figures.is_current,
+            self._stale_after_s,
+        )
+
     def _assess(
         self, now: dt.datetime, since: dt.datetime
     ) -> tuple[Freshness, list[Row], Row | None]:
         statuses = self._statuses.get([EVERY])
-        detection = _detection(statuses.values[EVERY])
+        detection = _of(statuses.values[EVERY], DETECTION)
         newest_hour = floor_hour(now)
         count = (newest_hour - floor_hour(since)) // HOUR + 1
         metrics = self._metrics.get([newest_hour - n * HOUR for n in range(count)])
@@ -131,12 +157,20 @@ class Service:
         oldest = now - dt.timedelta(days=self._settings.cassandra.alert_ttl_days)
         return {query: find_alerts(self._repository, query, now, oldest) for query in queries}
 
+    def _load_comparisons(self, hours: Sequence[int]) -> Mapping[int, dict[str, Any]]:
+        detection = _of(self._statuses.get([EVERY]).values[EVERY], DETECTION)
+        lateness = dt.timedelta(seconds=self._settings.scoring.allowed_lateness_s)
+        return {
+            count: find_comparison(self._repository, detection, count, self.now(), lateness)
+            for count in hours
+        }
+
     def _metrics_ttl_s(self, hour: dt.datetime) -> float:
         return LIVE_TTL_S if hour + HOUR + 5 * MINUTE > self.now() else CLOSED_HOUR_TTL_S
 
 
-def _detection(statuses: Sequence[Row]) -> Row | None:
-    return next((row for row in statuses if row["component"] == DETECTION), None)
+def _of(statuses: Sequence[Row], component: str) -> Row | None:
+    return next((row for row in statuses if row["component"] == component), None)
 
 
 def _own_status(

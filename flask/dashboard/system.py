@@ -14,7 +14,6 @@ from pipeline.names import (
     DEAD_LETTER_TOPIC,
     DETECTION,
     KAFKA,
-    TRANSACTIONS_TOPIC,
 )
 
 REJECTED_PREFIX = "rejected."
@@ -60,22 +59,30 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
     published = raw + dead letters + duplicates; raw = scored + late; dead letters = rejected by
     the job. ``pending`` are records the job has not read, ``sink_pending`` those the sink has
     not stored. ``difference`` is what the three equations are off by, together; it says something
-    only while nothing is pending, which ``status`` takes into account: ``unknown``, ``in flight``,
-    ``reconciled`` or ``difference``.
+    only while nothing is pending, which ``status`` takes into account: ``in flight``,
+    ``reconciled`` or ``difference``. While something has not been reported it is ``unknown``, or
+    ``starting`` if the job is: it reads its counts from the last recorded batch first.
     """
+    is_starting = any(row["component"] == DETECTION and row["state"] == "starting" for row in rows)
     details = {row["component"]: row["details"] or {} for row in rows}
     kafka, connect = details.get(KAFKA, {}), details.get(CONNECT, {})
     job = details.get(DETECTION, {})
     rejected = {
-        key.removeprefix(REJECTED_PREFIX): count
+        key.removeprefix(REJECTED_PREFIX): number
         for key in sorted(job)
-        if key.startswith(REJECTED_PREFIX) and (count := _count(job, key)) is not None
+        if key.startswith(REJECTED_PREFIX) and (number := count(job, key)) is not None
     }
-    published = _count(kafka, f"end_offset.{TRANSACTIONS_TOPIC}")
-    dead_letters = _count(kafka, f"end_offset.{DEAD_LETTER_TOPIC}")
-    stored, read = _count(connect, "stored_offsets"), _count(job, "read_offsets")
-    scored, late = _count(job, "scored"), _count(job, "late")
-    duplicates = _count(job, "duplicates")
+    published, read = count(kafka, "published"), count(job, "read_offsets")
+    dead_letters = count(kafka, f"end_offset.{DEAD_LETTER_TOPIC}")
+    stored = count(connect, "stored_offsets")
+    scored, late = count(job, "scored"), count(job, "late")
+    duplicates = count(job, "duplicates")
+    if read is not None and (records := count(job, "read")) is not None:
+        # What retention had removed before the job began has an offset, and is no record of ours.
+        removed = read - records
+        published = None if published is None else published - removed
+        stored = None if stored is None else stored - removed
+        read = records
     raw = None
     if stored is not None and dead_letters is not None and duplicates is not None:
         raw = max(0, stored - dead_letters - duplicates)
@@ -90,7 +97,7 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
         "pending": None if published is None or read is None else max(0, published - read),
         "sink_pending": None if published is None or stored is None else max(0, published - stored),
         "difference": None,
-        "status": "unknown",
+        "status": "starting" if is_starting else "unknown",
     }
     if (
         published is None
@@ -115,6 +122,7 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
     return accounting
 
 
-def _count(details: Mapping[str, str], key: str) -> int | None:
+def count(details: Mapping[str, str], key: str) -> int | None:
+    """Return a count of a heartbeat's details, or None if it is missing or none."""
     text = details.get(key, "")
     return int(text) if text.isascii() and text.isdecimal() else None

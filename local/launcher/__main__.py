@@ -39,8 +39,8 @@ def run(settings: Settings, layout: Layout, without: list[str]) -> int:
         lock.flush()
         _end_leftovers(layout)
         doctor.require_downloads()
-        wanted = select(services.services(settings, layout, find_java()), without)
-        doctor.require_free_ports(settings, {service.name for service in wanted})
+        wanted = select(services.services(settings, layout, find_java(), without), without)
+        doctor.require_free_ports(settings, without)
         supervisor = Supervisor(wanted, layout, _say)
 
         def announce(seconds: float) -> None:

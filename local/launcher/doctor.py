@@ -66,10 +66,12 @@ def require_downloads() -> None:
         raise PipelineError(str(check))
 
 
-def require_free_ports(settings: Settings, service_names: Collection[str]) -> None:
+def require_free_ports(settings: Settings, without: Collection[str]) -> None:
     """Raise ``PipelineError`` with the doctor's lines when a port that we need is taken."""
     checks = [
-        _port(endpoint) for endpoint in endpoints(settings) if endpoint.service in service_names
+        _port(endpoint)
+        for endpoint in endpoints(settings, without)
+        if endpoint.service not in without
     ]
     if failed := [str(check) for check in checks if not check.is_ok]:
         raise PipelineError("a port is taken\n" + "\n".join(failed))

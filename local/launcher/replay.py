@@ -30,7 +30,9 @@ from launcher.processes import Identity
 from launcher.services import REGISTRY_API
 from launcher.supervisor import ATTEMPTS, tail
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.records import FIELDS
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
+from pipeline.source import OWN
 
 POLL_S: Final = 0.5
 START_TIMEOUT_S: Final = 300.0
@@ -122,6 +124,9 @@ def own_settings(root: Path) -> dict[str, str]:
         "FRAUD__LOCAL__DIR": str(root),
         "FRAUD__SCORING__CHECKPOINT_DIR": str(root / "checkpoint"),
         "FRAUD__SIMULATOR__ENABLED": "false",
+        # A labelled file holds records of schema.avsc, whatever topic this machine watches.
+        **{f"FRAUD__SOURCE__{key.upper()}": str(value) for key, value in OWN.items()},
+        **{f"FRAUD__SOURCE__MAPPING__{name.upper()}": name for name in FIELDS},
         "FRAUD__KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{kafka}",
         "FRAUD__LOCAL__KAFKA_CONTROLLER_PORT": str(controller),
         "FRAUD__REGISTRY__URL": f"http://127.0.0.1:{registry}{REGISTRY_API}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -68,11 +68,11 @@ class Endpoint:
     port: int
 
 
-def endpoints(settings: Settings) -> list[Endpoint]:
-    """Return every port of the pipeline.
+def endpoints(settings: Settings, without: Collection[str] = ()) -> list[Endpoint]:
+    """Return every port of the pipeline; the servers ``without`` run elsewhere, with any address.
 
-    Raises ``ConfigError`` when a server is to listen elsewhere than on loopback, or two of them
-    on one port.
+    Raises ``ConfigError`` when one of the others is to listen elsewhere than on loopback, or two
+    of them on one port.
     """
     kafka_host, _, kafka_port = settings.kafka.bootstrap_servers.partition(",")[0].rpartition(":")
     registry = urlsplit(settings.registry.url)
@@ -99,6 +99,8 @@ def endpoints(settings: Settings) -> list[Endpoint]:
     ]
     taken: dict[int, Endpoint] = {}
     for endpoint in found:
+        if endpoint.service in without:
+            continue
         if endpoint.service != "dashboard" and endpoint.host not in LOOPBACK:
             setting = "cassandra.contact_points" if endpoint.host == cassandra_host else ""
             raise ConfigError(
@@ -110,7 +112,7 @@ def endpoints(settings: Settings) -> list[Endpoint]:
                 f"{endpoint.setting}: {endpoint.port} is not allowed; {other.setting} has it"
             )
         taken[endpoint.port] = endpoint
-    if settings.cassandra.datacenter != CASSANDRA_DATACENTER:
+    if "cassandra" not in without and settings.cassandra.datacenter != CASSANDRA_DATACENTER:
         raise ConfigError(
             f"cassandra.datacenter: {settings.cassandra.datacenter!r} is not allowed; the Cassandra"
             f" of `make run` calls itself {CASSANDRA_DATACENTER}"
@@ -118,9 +120,14 @@ def endpoints(settings: Settings) -> list[Endpoint]:
     return found
 
 
-def services(settings: Settings, layout: Layout, java: Path) -> list[Service]:
-    """Return every service of the pipeline, and write the configuration files they read."""
-    build = _Builder(settings, layout, java)
+def services(
+    settings: Settings, layout: Layout, java: Path, without: Collection[str] = ()
+) -> list[Service]:
+    """Return every service of the pipeline, and write the configuration files they read.
+
+    Those ``without`` are among them, for ``select`` to leave out; they may run elsewhere.
+    """
+    build = _Builder(settings, layout, java, without)
     found = [
         *build.kafka(),
         build.registry(),
@@ -136,6 +143,7 @@ def services(settings: Settings, layout: Layout, java: Path) -> list[Service]:
         ),
         build.python("watcher", ["-m", "watcher"], "connectors", "schema"),
         build.detection(),
+        build.python("quality", ["-m", "quality"], "flask", "schema topics"),
     ]
     if settings.simulator.enabled:
         found.append(build.python("simulator", ["-m", "simulator"], "producer", "topics"))
@@ -143,11 +151,13 @@ def services(settings: Settings, layout: Layout, java: Path) -> list[Service]:
     return found
 
 
-def child_environment(settings: Settings, layout: Layout) -> dict[str, str]:
+def child_environment(
+    settings: Settings, layout: Layout, without: Collection[str] = ()
+) -> dict[str, str]:
     """Return what our Python services get on top of the environment."""
     # A crash in a native client library then leaves a traceback in the log.
     child = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
-    if not urlsplit(settings.registry.url).path.strip("/"):
+    if "registry" not in without and not urlsplit(settings.registry.url).path.strip("/"):
         child["FRAUD__REGISTRY__URL"] = settings.registry.url.rstrip("/") + REGISTRY_API
     checkpoint = Path(settings.scoring.checkpoint_dir)
     # A second pipeline (another local.dir) must never share the checkpoint of the first.
@@ -157,13 +167,16 @@ def child_environment(settings: Settings, layout: Layout) -> dict[str, str]:
 
 
 class _Builder:
-    def __init__(self, settings: Settings, layout: Layout, java: Path) -> None:
+    def __init__(
+        self, settings: Settings, layout: Layout, java: Path, without: Collection[str]
+    ) -> None:
         self._settings = settings
         self._layout = layout
         self._java = java
+        self._without = without
         self._is_fast = settings.local.fast_start
-        self._environment = child_environment(settings, layout)
-        self._by_setting = {endpoint.setting: endpoint for endpoint in endpoints(settings)}
+        self._environment = child_environment(settings, layout, without)
+        self._by_setting = {endpoint.setting: endpoint for endpoint in endpoints(settings, without)}
 
     def kafka(self) -> list[Service]:
         client = self._by_setting["kafka.bootstrap_servers"]
@@ -178,7 +191,7 @@ class _Builder:
         logging = [f"-Dlog4j2.configurationFile={self._render('log4j2.xml')}"]
         found = []
         before: frozenset[str] = frozenset()
-        if not (data / "meta.properties").exists():
+        if "kafka" not in self._without and not (data / "meta.properties").exists():
             tool = ["kafka.tools.StorageTool", "format", "-t", "fraud-detection-local0", "-c"]
             found.append(
                 Service(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from detection.counterfactual import Counterfactuals, explain
 from detection.decode import unpack_position
 from detection.model import Model
-from detection.score import FEATURE_NAMES
 from detection.views import MINUTE_MS
 from pipeline.records import Transaction
 
@@ -29,6 +29,10 @@ ALERT_COLUMNS = (
     "features",
     "usual",
     "contributions",
+    "actual",
+    "counterfactuals",
+    "limits",
+    "no_alert_if",
     "transaction_id",
     "transaction_amount",
     "receiver_account",
@@ -71,10 +75,14 @@ def build_alerts(
     ``transactions`` holds, by packed position, the last transaction of each evaluated minute:
     the one that triggered the evaluation.
     """
+    explanations = explain(evaluations, model.scorer, model.review_threshold)
     return [
         _alert(evaluation, transactions[evaluation["last_position"]], model)
+        | _counterfactual_columns(explanation)
         | {"run_id": run_id, "batch_id": batch_id, "scored_at": scored_at}
-        for evaluation in evaluations.to_dict("records")
+        for evaluation, explanation in zip(
+            evaluations.to_dict("records"), explanations, strict=True
+        )
     ]
 
 
@@ -94,6 +102,17 @@ def severity(score: float, alert_threshold: float) -> str:
 def _alert(evaluation: Mapping[Any, Any], transaction: Transaction, model: Model) -> AlertRow:
     window_start = _time(evaluation["window_start"])
     partition, offset = unpack_position(evaluation["last_position"])
+    constants, names = model.scorer.constants, model.scorer.features
+    usual = {
+        "receiver_spread": evaluation["usual_receivers"],
+        "receiver_spread_recent": evaluation["usual_recent_receivers"],
+        "amount_surprise": evaluation["usual_amount"],
+        "failed_count": 0.0,
+        "amount_surprise_recent": evaluation["usual_amount"],
+        "receiver_inflow": 1 + constants.inflow_mean,
+        "max_amount": math.exp(constants.mu0),
+        "large_amounts": 0.0,
+    }
     return {
         "hour": window_start.replace(minute=0),
         "window_start": window_start,
@@ -103,17 +122,10 @@ def _alert(evaluation: Mapping[Any, Any], transaction: Transaction, model: Model
         "score": evaluation["score"],
         "threshold": model.alert_threshold,
         "severity": severity(evaluation["score"], model.alert_threshold),
-        "reason": reason(evaluation),
-        "features": {name: float(evaluation[f"feature_{name}"]) for name in FEATURE_NAMES},
-        "usual": {
-            "receiver_spread": evaluation["usual_receivers"],
-            "receiver_spread_recent": evaluation["usual_recent_receivers"],
-            "amount_surprise": evaluation["usual_amount"],
-            "failed_count": 0.0,
-            "amount_surprise_recent": evaluation["usual_amount"],
-            "receiver_inflow": 1 + model.scorer.constants.inflow_mean,
-        },
-        "contributions": {name: evaluation[f"share_{name}"] for name in FEATURE_NAMES},
+        "reason": reason(evaluation, names),
+        "features": {name: float(evaluation[f"feature_{name}"]) for name in names},
+        "usual": {name: usual[name] for name in names},
+        "contributions": {name: evaluation[f"share_{name}"] for name in names},
         "transaction_id": transaction["transaction_id"],
         "transaction_amount": transaction["transaction_amount"],
         "receiver_account": transaction["receiver_account"],
@@ -132,8 +144,20 @@ def _alert(evaluation: Mapping[Any, Any], transaction: Transaction, model: Model
     }
 
 
-def reason(evaluation: Mapping[Any, Any]) -> str:
-    """Return one plain sentence: what was unusual, strongest first, beside what is usual."""
+def _counterfactual_columns(explanation: Counterfactuals) -> AlertRow:
+    return {
+        "actual": explanation.actual,
+        "counterfactuals": explanation.values,
+        "limits": explanation.limits,
+        "no_alert_if": explanation.sentences,
+    }
+
+
+def reason(evaluation: Mapping[Any, Any], names: Sequence[str]) -> str:
+    """Return one plain sentence: what was unusual, strongest first, beside what is usual.
+
+    ``names`` are the features of the model.
+    """
     recent_amount = math.exp(evaluation["recent_sum_log"] / evaluation["recent_count"])
     parts = {
         "receiver_spread_recent": (
@@ -156,8 +180,10 @@ def reason(evaluation: Mapping[Any, Any]) -> str:
             f"{_times(evaluation['max_amount'] / evaluation['usual_amount'])} the usual amount"
         ),
         "failed_count": f"{_payments(evaluation['failed_count'])} failed in a minute",
+        "max_amount": f"an amount of {evaluation['max_amount']:,.2f}",
+        "large_amounts": f"{_payments(evaluation['large_amounts'])} of a large amount within a day",
     }
-    by_share = sorted(FEATURE_NAMES, key=lambda name: -evaluation[f"share_{name}"])
+    by_share = sorted(names, key=lambda name: -evaluation[f"share_{name}"])
     named = [
         parts[name]
         for name in by_share

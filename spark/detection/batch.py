@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from detection.alerts import build_alerts
+from detection.alerts import AlertRow, build_alerts
 from detection.checkpoint import Extent, Run
 from detection.metrics import Latencies, minute_rows, totals
 from detection.model import Model
+from detection.score import link
+from detection.serving import Models, ModelSource, ScoredBy
 from detection.sinks import AlertPublisher, AlertStore, TransactionReader
 from detection.views import view_code
 
@@ -49,31 +51,40 @@ class BatchProcessor:
 
     Spark calls it with a batch again after a crash, with the same rows: every step is an upsert
     under a deterministic key, so that a repetition leaves the same tables. An exception ends the
-    query; nothing of the batch is committed then.
+    query; nothing of the batch is committed then. A shadow never ends it.
+
+    ``last_scored_by``: of the last batch that the run has recorded, if any. ``models``: those of
+    the last batch, before the first one those that it will take.
     """
 
     run: Run
-    model: Model
+    model_source: ModelSource
     store: AlertStore
     reader: TransactionReader
     publisher: AlertPublisher
-    load_model: Callable[[str], Model]
     has_new_schema: Callable[[], bool]
     progress: Progress
+    last_scored_by: ScoredBy | None
+    models: Models = field(init=False)
+    shadow_failures: int = 0
     found_new_schema: bool = False
     _is_finished: bool = False
     _running: threading.Lock = field(default_factory=threading.Lock)
     _latencies: Latencies = field(default_factory=Latencies)
     _may_be_repeated: bool = True
 
+    def __post_init__(self) -> None:
+        self.models = self.model_source.current()
+
     def __call__(self, emitted: DataFrame, batch_id: int) -> None:
         """Score a batch and write it, in this order.
 
         1. Compute the state: the only action on Spark.
-        2. Record what the batch covers, with its model version.
+        2. Take the models; record what the batch covers, with their versions.
         3. Score; write the alerts.
-        4. Write the metrics, alert counts read back from what is stored.
-        5. Publish the alerts.
+        4. Publish the alerts.
+        5. Write the metrics, alert counts read back from what is stored.
+        6. Score with the shadow; write what it would have raised.
         """
         with self._running:
             if self._is_finished:
@@ -97,9 +108,14 @@ class BatchProcessor:
         is_rebuild = self.run.is_rebuild(extent)
         all_totals = self._totals(rows, extent)
         if not is_rebuild:
-            model = self._model_of(batch_id, extent)
-            self.store.write_batch(self.run.run_id, batch_id, extent, model.version, all_totals)
-            self._score(rows, batch_id, model)
+            self.models = self._models_of(batch_id, extent)
+            self._record(batch_id, extent, self.models, all_totals)
+            live, shadow = self.models.live, self.models.shadow
+            links = _links(rows)
+            self._score(rows, links, batch_id, live)
+            if shadow is not None and not self._shadow(links, batch_id, shadow):
+                # The row must not claim what did not happen: comparisons rely on it.
+                self._record(batch_id, extent, Models(live, None), all_totals)
         self.progress = Progress(
             batch_id=batch_id,
             finished_at=dt.datetime.now(dt.UTC),
@@ -110,21 +126,47 @@ class BatchProcessor:
             totals=all_totals,
         )
 
-    def _score(self, rows: pd.DataFrame, batch_id: int, model: Model) -> None:
+    def _score(
+        self, rows: pd.DataFrame, links: pd.DataFrame | None, batch_id: int, model: Model
+    ) -> None:
         metrics = minute_rows(rows)
-        if (rows["view"] == view_code("sender_minute")).any():
-            evaluations = model.scorer.evaluate(rows)
-            flagged = evaluations[evaluations["score"] >= model.review_threshold]
-            scored_at = dt.datetime.now(dt.UTC)
-            transactions = self.reader.fetch(flagged["last_position"])
-            alerts = build_alerts(
-                flagged, transactions, model, self.run.run_id, batch_id, scored_at
-            )
+        if links is not None:
+            evaluations = model.scorer.score(links)
+            alerts = self._alerts(evaluations, batch_id, model)
             self.store.write_alerts(alerts)
             metrics += self._latencies.add(evaluations, dt.datetime.now(dt.UTC))
             metrics += self.store.alert_counts(alerts)
             self.publisher.publish(alerts)
         self.store.write_metrics(metrics)
+
+    def _shadow(self, links: pd.DataFrame | None, batch_id: int, shadow: Model) -> bool:
+        """Score with the shadow and write its alerts; False, and counted, if anything fails."""
+        try:
+            if links is not None:
+                evaluations = shadow.scorer.score(links)
+                self.store.write_shadow_alerts(self._alerts(evaluations, batch_id, shadow))
+        except Exception as error:  # whatever it is, the live path goes on
+            self.shadow_failures += 1
+            logger.warning("shadow %s failed in batch %d: %s", shadow.version, batch_id, error)
+            return False
+        return True
+
+    def _alerts(self, evaluations: pd.DataFrame, batch_id: int, model: Model) -> list[AlertRow]:
+        flagged = evaluations[evaluations["score"] >= model.review_threshold]
+        scored_at = dt.datetime.now(dt.UTC)
+        transactions = self.reader.fetch(flagged["last_position"])
+        return build_alerts(flagged, transactions, model, self.run.run_id, batch_id, scored_at)
+
+    def _record(
+        self, batch_id: int, extent: Extent, models: Models, all_totals: Mapping[str, int]
+    ) -> None:
+        versions = (models.live.version, models.shadow.version if models.shadow else None)
+        before, since = self.last_scored_by, None
+        if before is not None and versions == (before.model_version, before.shadow_version):
+            since = before.since
+        scored_by = ScoredBy(*versions, since=since or extent.started_at)
+        self.store.write_batch(self.run.run_id, batch_id, extent, scored_by, all_totals)
+        self.last_scored_by = scored_by
 
     def _totals(self, rows: pd.DataFrame, extent: Extent) -> dict[str, int]:
         """Return the counts of the run so far; a repeated batch gives the same ones."""
@@ -134,15 +176,20 @@ class BatchProcessor:
             read += extent.record_count
         return {**before, **totals(rows), "read": read}
 
-    def _model_of(self, batch_id: int, extent: Extent) -> Model:
-        """Return the current model, or for a repeated batch the one that it was recorded with.
+    def _models_of(self, batch_id: int, extent: Extent) -> Models:
+        """Return the current models, or for a repeated batch those that it was recorded with.
 
         Only the first batch after a start can be a repetition.
         """
-        if not self._may_be_repeated:
-            return self.model
-        recorded = self.store.model_of_batch(self.run.run_id, batch_id, extent)
-        self._may_be_repeated = False
-        if recorded is None or recorded == self.model.version:
-            return self.model
-        return self.load_model(recorded)
+        if self._may_be_repeated:
+            recorded = self.store.scored_by(self.run.run_id, batch_id, extent)
+            self._may_be_repeated = False
+            if recorded is not None:
+                return self.model_source.recorded(recorded)
+        return self.model_source.current()
+
+
+def _links(rows: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the facts that every model scores; None if the batch touched no sender's minute."""
+    has_minutes = (rows["view"] == view_code("sender_minute")).any()
+    return link(rows) if has_minutes else None

@@ -117,6 +117,7 @@ def lock(checkpoint_dir: Path) -> IO[str]:
 
 def open_run(
     checkpoint_dir: Path,
+    topic: str,
     specification: str,
     has_recorded: Callable[[str], bool],
     recorded_offsets: Callable[[], Offsets],
@@ -124,11 +125,14 @@ def open_run(
     """Continue the newest run, or begin a new one.
 
     A new one begins when there is none, when its state was built for another ``specification``,
-    or when it ended before it recorded a batch (in the middle of a rebuild).
+    or when it ended before it recorded a batch (in the middle of a rebuild). Raises
+    ``CheckpointError`` when it read another topic: offsets of that one would hide the new one's
+    transactions, and the tables would mix both.
     """
     runs = sorted(path.parent for path in checkpoint_dir.glob(f"*/{RUN_FILE}"))
     if runs:
         newest = runs[-1]
+        _require_topic(newest, topic)
         try:
             content = json.loads((newest / RUN_FILE).read_text(encoding="utf-8"))
             rebuild_until = {int(key): value for key, value in content["rebuild_until"].items()}
@@ -141,6 +145,18 @@ def open_run(
         if is_same and has_recorded(newest.name):
             return Run(newest.name, newest, rebuild_until)
     return _begin_run(checkpoint_dir, specification, recorded_offsets())
+
+
+def _require_topic(run_folder: Path, topic: str) -> None:
+    first_offsets = run_folder / "spark" / "sources" / "0" / "0"
+    if not first_offsets.exists():
+        return
+    (read_topic,) = _parse_topics(_read_lines(first_offsets)[-1])
+    if read_topic != topic:
+        raise CheckpointError(
+            f"{run_folder}: holds the state of the topic {read_topic}, and source.topic is {topic};"
+            " begin without data (make clean), or set source.topic back"
+        )
 
 
 def _begin_run(checkpoint_dir: Path, specification: str, recorded: Offsets) -> Run:
@@ -161,6 +177,12 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _parse_offsets(line: str) -> Offsets:
-    """Parse Spark's {"<topic>": {"<partition>": offset}}; there is one topic."""
-    (partitions,) = json.loads(line[line.index("{") :]).values()
+    """Return the offsets of the one topic in Spark's log."""
+    (partitions,) = _parse_topics(line).values()
     return {int(partition): offset for partition, offset in partitions.items()}
+
+
+def _parse_topics(line: str) -> dict[str, dict[str, int]]:
+    """Parse Spark's {"<topic>": {"<partition>": offset}}."""
+    topics: dict[str, dict[str, int]] = json.loads(line[line.index("{") :])
+    return topics

@@ -17,13 +17,14 @@ from pyspark.sql.streaming.query import StreamingQuery
 from detection.batch import BatchProcessor, Progress
 from detection.checkpoint import lock, open_run, read_until
 from detection.decode import decode
-from detection.model import current_version, load_model
 from detection.registry import fetch_schemas
+from detection.serving import ModelSource
 from detection.session import spark_session
 from detection.sinks import AlertPublisher, AlertStore, TransactionReader, wait_for_topic
 from detection.status import StatusReporter
 from detection.validate import validate
 from detection.views import (
+    active_views,
     aggregate_stream,
     deduplicate_stream,
     explode_views,
@@ -32,7 +33,7 @@ from detection.views import (
 from pipeline.errors import PipelineError
 from pipeline.heartbeat import Heartbeat, Status
 from pipeline.logs import run_service
-from pipeline.names import DETECTION, TRANSACTIONS_TOPIC
+from pipeline.names import DETECTION
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
 
 POLL_S = 0.5
@@ -59,49 +60,59 @@ class Job:
         """Run until ``stopping`` is set; raises when the query fails."""
         checkpoint_dir = PROJECT_ROOT / self.settings.scoring.checkpoint_dir
         heartbeat = Heartbeat(self.settings.cassandra, self._snapshot)
+        scoring = self.settings.scoring
         with lock(checkpoint_dir):
+            model_dir = PROJECT_ROOT / scoring.model_dir
+            model_source = ModelSource(model_dir, checkpoint_dir, scoring.large_amount)
             heartbeat.start()
-            scoring = self.settings.scoring
             spark = spark_session("detection", scoring.driver_memory, scoring.shuffle_partitions)
             try:
                 while not self.stopping.is_set():
-                    self._run_query(spark, checkpoint_dir)
+                    self._run_query(spark, checkpoint_dir, model_source)
             finally:
                 heartbeat.stop()
                 spark.stop()
 
-    def _run_query(self, spark: SparkSession, checkpoint_dir: Path) -> None:
+    def _run_query(
+        self, spark: SparkSession, checkpoint_dir: Path, model_source: ModelSource
+    ) -> None:
         """Run one query; returns when it was stopped, or ended to learn a new schema."""
         settings, scoring = self.settings, self.settings.scoring
-        servers = settings.kafka.bootstrap_servers
-        wait_for_topic(servers, TRANSACTIONS_TOPIC)
-        schemas = fetch_schemas(settings.registry.url)
+        servers, source = settings.kafka.bootstrap_servers, settings.source
+        wait_for_topic(servers, source.topic)
+        find_schemas = functools.partial(fetch_schemas, settings.registry.url, source.topic)
+        schemas = find_schemas()
         store = AlertStore(settings.cassandra)
-        reader = TransactionReader(servers, schemas)
+        reader = TransactionReader(servers, schemas, source)
         try:
             run = open_run(
                 checkpoint_dir,
-                specification_hash(scoring.allowed_lateness_s, scoring.shuffle_partitions),
+                source.topic,
+                specification_hash(
+                    active_views(scoring.large_amount),
+                    scoring.allowed_lateness_s,
+                    scoring.shuffle_partitions,
+                    source,
+                ),
                 has_recorded=lambda run_id: store.last_batch(run_id) is not None,
                 recorded_offsets=store.recorded_offsets,
             )
             last = store.last_batch(run.run_id)
-            model_dir = PROJECT_ROOT / scoring.model_dir
             processor = BatchProcessor(
                 run=run,
-                model=load_model(model_dir, current_version(model_dir)),
+                model_source=model_source,
                 store=store,
                 reader=reader,
                 publisher=AlertPublisher(servers),
-                load_model=functools.partial(load_model, model_dir),
-                has_new_schema=lambda: fetch_schemas(settings.registry.url).keys() > schemas.keys(),
+                has_new_schema=lambda: find_schemas().keys() > schemas.keys(),
                 progress=Progress()
                 if last is None
                 else Progress(read_until=read_until(last.last_offsets), totals=last.totals),
+                last_scored_by=None if last is None else last.scored_by,
             )
             query = start_query(spark, settings, schemas, processor)
             self._current = (query, processor)
-            logger.info("run %s, model %s", run.run_id, processor.model.version)
+            logger.info("run %s, model %s", run.run_id, processor.models.live.version)
             self._wait(query, processor)
         finally:
             reader.close()
@@ -134,14 +145,16 @@ def start_query(
     records = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka.bootstrap_servers)
-        .option("subscribe", TRANSACTIONS_TOPIC)
+        .option("subscribe", settings.source.topic)
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
         .option("maxOffsetsPerTrigger", settings.scoring.max_records_per_batch)
         .load()
     )
-    validated = validate(decode(records, schemas), settings.scoring.allowed_lateness_s)
-    emitted = aggregate_stream(explode_views(deduplicate_stream(validated)))
+    decoded = decode(records, schemas, settings.source)
+    validated = validate(decoded, settings.scoring.allowed_lateness_s)
+    views = active_views(settings.scoring.large_amount)
+    emitted = aggregate_stream(explode_views(deduplicate_stream(validated), views=views))
     return (
         emitted.writeStream.outputMode("update")
         .option("checkpointLocation", str(processor.run.spark_folder))

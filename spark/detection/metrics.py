@@ -33,7 +33,7 @@ def minute_rows(rows: pd.DataFrame) -> list[MetricsRow]:
         if verdict == SCORED:
             columns["transaction_count"] = row["transaction_count"]
             columns["total_amount"] = row["total_amount"]
-            columns["failed_count"] = row["failed_count"]
+            columns["failed_count"] = row["matching_count"]
         elif verdict == LATE:
             columns["late_count"] = row["transaction_count"]
         else:

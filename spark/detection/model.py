@@ -2,29 +2,30 @@
 
 ``<model_dir>/<version>/pipeline`` assembles the features, scales them and clusters them;
 ``model_card.json`` beside it holds everything else. ``<model_dir>/CURRENT`` names the version
-that the job uses.
+that a deployment begins with; what it uses later is its own affair (see ``versions.py``).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from pyspark.ml import PipelineModel
-from pyspark.ml.clustering import KMeansModel
-from pyspark.ml.feature import ElementwiseProduct, VectorAssembler
+import pandas as pd
 
-from detection.score import FEATURE_NAMES, FEATURES, Constants, Scorer
+from detection.score import FEATURES, Constants, Scorer
 from pipeline.errors import PipelineError
 
 CARD_FILE = "model_card.json"
 PIPELINE_FOLDER = "pipeline"
 CURRENT_FILE = "CURRENT"
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class ModelError(PipelineError):
@@ -41,32 +42,59 @@ class Model:
     alert_threshold: float
 
 
-def load_model(model_dir: Path, version: str) -> Model:
-    """Load a version; needs a running Spark session.
+def described(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return name, scale and formula of each feature, as the card holds them."""
+    by_name = {feature.name: feature for feature in FEATURES}
+    return [
+        {"name": name, "scale": by_name[name].scale, "formula": by_name[name].formula}
+        for name in names
+        if name in by_name
+    ]
 
-    Raises ``ModelError`` if it is missing, if a file differs from the hash in its card, or if it
-    was trained on other features than this code computes.
+
+def load_model(model_dir: Path, version: str, large_amount: float) -> Model:
+    """Load a version, without Spark: a running job does it beside its batches.
+
+    ``large_amount`` is the setting that the views are kept under. Raises ``ModelError`` if the
+    version is missing, if a file differs from the hash in its card, or if it was trained on other
+    features than this code computes or for another ``large_amount``.
     """
-    folder = model_dir / version
-    card = _read_card(folder)
-    if card["features"] != [dataclasses.asdict(feature) for feature in FEATURES]:
+    folder = model_dir / checked_version(version)
+    card = read_card(folder)
+    names = tuple(feature["name"] for feature in card["features"])
+    if card["features"] != described(names):
         raise ModelError(f"{folder}: trained on other features; run `make train-model`")
-    if card["sha256"] != folder_hashes(folder / PIPELINE_FOLDER):
-        raise ModelError(f"{folder}: files differ from the hashes in {CARD_FILE}; restore them")
-    pipeline = PipelineModel.load(str(folder / PIPELINE_FOLDER))
-    assembler, scaler, kmeans = pipeline.stages
-    if cast(VectorAssembler, assembler).getInputCols() != FEATURE_NAMES:
-        raise ModelError(f"{folder}: its pipeline takes other columns; run `make train-model`")
-    return Model(
-        version=version,
-        scorer=Scorer(
-            constants=Constants(**card["constants"]),
-            centre=np.array(cast(KMeansModel, kmeans).clusterCenters()[card["majority_cluster"]]),
-            scales=1 / cast(ElementwiseProduct, scaler).getScalingVec().toArray(),
-        ),
-        review_threshold=card["thresholds"]["review"],
-        alert_threshold=card["thresholds"]["alert"],
-    )
+    if card["large_amount"] != large_amount:
+        raise ModelError(
+            f"{folder}: trained for scoring.large_amount = {card['large_amount']}, which is"
+            f" {large_amount} now; set it back or run `make train-model`"
+        )
+    try:
+        if card["sha256"] != folder_hashes(folder / PIPELINE_FOLDER):
+            raise ModelError(f"{folder}: files differ from the hashes in {CARD_FILE}; restore them")
+        assembler, scaler, kmeans = _stages(folder / PIPELINE_FOLDER)
+        if _parameters(assembler)["inputCols"] != list(names):
+            raise ModelError(f"{folder}: its pipeline takes other columns; run `make train-model`")
+        return Model(
+            version=version,
+            scorer=Scorer(
+                constants=Constants(**card["constants"]),
+                features=names,
+                centre=_centre(kmeans, card["majority_cluster"]),
+                scales=1 / np.array(_parameters(scaler)["scalingVec"]["values"]),
+            ),
+            review_threshold=float(card["thresholds"]["review"]),
+            alert_threshold=float(card["thresholds"]["alert"]),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: cannot be used ({error!r}); restore it") from error
+
+
+def checked_version(version: str) -> str:
+    """Return ``version`` if it can be one; ``ModelError`` else: it becomes part of a path."""
+    if _VERSION.fullmatch(version) is None:
+        raise ModelError(f"{version!r} is not a version; `make models` lists them")
+    return version
 
 
 def current_version(model_dir: Path) -> str:
@@ -77,9 +105,7 @@ def current_version(model_dir: Path) -> str:
         raise ModelError(
             f"{model_dir / CURRENT_FILE}: cannot be read; run `make train-model`"
         ) from error
-    if not version or "/" in version or version.startswith("."):
-        raise ModelError(f"{model_dir / CURRENT_FILE}: {version!r} is not a version")
-    return version
+    return checked_version(version)
 
 
 def folder_hashes(folder: Path) -> dict[str, str]:
@@ -91,12 +117,35 @@ def folder_hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def _read_card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read the card of a version; ``ModelError`` if it cannot be read or lacks a key."""
     try:
         card: dict[str, Any] = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder}: no such version; `make models` lists them") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / CARD_FILE}: cannot be read ({error})") from error
-    wanted = {"features", "constants", "majority_cluster", "thresholds", "sha256"}
+    wanted = {"features", "large_amount", "constants", "majority_cluster", "thresholds", "sha256"}
     if missing := wanted - card.keys():
         raise ModelError(f"{folder / CARD_FILE}: lacks {', '.join(sorted(missing))}")
     return card
+
+
+def _stages(pipeline: Path) -> list[Path]:
+    """Return the folders of the stages of a saved ``PipelineModel``, in their order."""
+    return [
+        pipeline / "stages" / f"{number}_{uid}"
+        for number, uid in enumerate(_parameters(pipeline)["stageUids"])
+    ]
+
+
+def _parameters(saved: Path) -> dict[str, Any]:
+    """Return the parameters of anything that Spark ML saved: one line of JSON."""
+    text = (saved / "metadata" / "part-00000").read_text(encoding="utf-8")
+    parameters: dict[str, Any] = json.loads(text)["paramMap"]
+    return parameters
+
+
+def _centre(kmeans: Path, cluster: int) -> Any:
+    centres = pd.read_parquet(kmeans / "data").set_index("clusterIdx")["clusterCenter"]
+    return np.asarray(centres[cluster]["values"])

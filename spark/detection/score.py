@@ -7,6 +7,7 @@ model card; ``FEATURES`` is the table to read first.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ class Feature:
     name: str
     scale: float
     formula: str
+    is_optional: bool = False
 
 
 FEATURES = (
@@ -55,13 +57,11 @@ FEATURES = (
         "novelty * up((receiver_senders - 1 - inflow_mean) / sqrt(1 + inflow_mean))"
         " * min(z, 3) / 2",
     ),
+    Feature("max_amount", 4.0, "up((ln(max_amount) - mu0) / sd0)", is_optional=True),
+    Feature("large_amounts", 2.0, "min(large_amounts_in_a_day, 8)", is_optional=True),
 )
 """All features look upwards only: up(v) = min(max(v, 0), 8). Scales are fixed, not learnt: a
-rare feature has a tiny deviation and would drown the others."""
-
-FEATURE_NAMES = [feature.name for feature in FEATURES]
-FEATURE_COLUMNS = [f"feature_{name}" for name in FEATURE_NAMES]
-SHARE_COLUMNS = [f"share_{name}" for name in FEATURE_NAMES]
+rare feature has a tiny deviation and would drown the others. A model names those that it uses."""
 
 UP_LIMIT = 8.0
 FAILED_LIMIT = 6
@@ -74,21 +74,45 @@ simulated hours, average precision: 30 .51, 60 .50, no cap .46."""
 
 EVALUATION_KEYS = ["batch", "sender", "window_start"]
 MINUTE_FACTS = ["transaction_count", "total_amount", "failed_count", "max_amount"]
-EVALUATION_COLUMNS = [
+LINK_COLUMNS = [
     *EVALUATION_KEYS,
+    "payee",
     *MINUTE_FACTS,
     "distinct_receivers",
     "recent_count",
     "recent_receivers",
     "recent_sum_log",
+    "profile_count",
+    "profile_sum_log",
+    "is_new_receiver",
     "receiver_senders",
+    "large_amounts",
     "last_position",
     "last_arrival",
-    "usual_receivers",
-    "usual_recent_receivers",
-    "usual_amount",
-    *FEATURE_COLUMNS,
 ]
+
+
+def active_features(max_amount_feature: bool, large_amount: float) -> tuple[str, ...]:
+    """Return the names of the features under the settings of the same names."""
+    wanted = {"max_amount": max_amount_feature, "large_amounts": large_amount > 0}
+    return tuple(
+        feature.name for feature in FEATURES if not feature.is_optional or wanted[feature.name]
+    )
+
+
+def scale_of(name: str) -> float:
+    """Return the fixed scale of a feature."""
+    return next(feature.scale for feature in FEATURES if feature.name == name)
+
+
+def feature_columns(names: Iterable[str]) -> list[str]:
+    """Return the columns of raw feature values."""
+    return [f"feature_{name}" for name in names]
+
+
+def share_columns(names: Iterable[str]) -> list[str]:
+    """Return the columns of the features' shares of the squared distance."""
+    return [f"share_{name}" for name in names]
 
 
 @dataclass(frozen=True)
@@ -116,37 +140,47 @@ class Scorer:
     """Distance to the centre of the majority cluster, in scaled feature space."""
 
     constants: Constants
+    features: tuple[str, ...]
     centre: Floats
     scales: Floats
 
     def evaluate(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return one evaluation for each (batch, sender, minute) in ``rows``.
 
-        ``rows``: ``batch`` and ``views.VIEW_COLUMNS``. The result has ``EVALUATION_COLUMNS``,
-        ``score`` and ``SHARE_COLUMNS``: each feature's part of the squared distance (they add
-        up to 1, or are all 0 at the centre). A minute's score is the highest over the payees that
-        the batch paid in it.
+        ``rows``: ``batch`` and ``views.VIEW_COLUMNS``. The result has ``LINK_COLUMNS``, what
+        ``add_features`` adds, ``score`` and the ``share_columns``: each feature's part of the
+        squared distance (they add up to 1, or are all 0 at the centre). A minute's score is the
+        highest over the payees that the batch paid in it.
         """
-        links = link_payees(rows, self.constants)
-        scaled = links[FEATURE_COLUMNS].to_numpy() / self.scales
+        return self.score(link(rows))
+
+    def score(self, links: pd.DataFrame) -> pd.DataFrame:
+        """Return what ``evaluate`` does, from the result of ``link``."""
+        links = add_features(links, self.constants)
+        scaled = links[feature_columns(self.features)].to_numpy() / self.scales
         squares = (scaled - self.centre) ** 2
         totals = squares.sum(axis=1)
         shares = np.divide(
             squares, totals[:, None], out=np.zeros_like(squares), where=totals[:, None] > 0
         )
         scored = links.assign(score=np.sqrt(totals))
-        scored[SHARE_COLUMNS] = shares
+        scored[share_columns(self.features)] = shares
         return strongest(scored, "score")
 
 
-def link_payees(rows: pd.DataFrame, constants: Constants) -> pd.DataFrame:
-    """Return a row with all features for each minute and each payee that the batch paid in it.
+def link(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row of ``LINK_COLUMNS`` for each minute and each payee that the batch paid in it.
+
+    All that the views know and no training constant: what is learnt from links can be learnt
+    again without computing the views again. ``rows``: ``batch`` and ``views.VIEW_COLUMNS``.
 
     A payee belongs to a minute if the pair's first payment lies before the minute's end and its
     last not before its start: exact unless a known payee was paid before and after the minute
     but not in it, and such a payee has the lowest novelty.
     """
-    minutes = _view(rows, "sender_minute").rename(columns={"entity": "sender"})
+    minutes = _view(rows, "sender_minute").rename(
+        columns={"entity": "sender", "matching_count": "failed_count"}
+    )
     minutes["window_start"] = minutes["window_end"] - MINUTE_MS
     minutes["distinct_receivers"] = distinct_from_bits(minutes["distinct_bits"])
     recent = _older_window(minutes, rows, "sender_recent", EVALUATION_KEYS)
@@ -171,7 +205,14 @@ def link_payees(rows: pd.DataFrame, constants: Constants) -> pd.DataFrame:
             on=[*EVALUATION_KEYS, "payee"],
         )
     )
-    return _with_features(links, constants)
+    if (rows["view"] == view_code("sender_day")).any():
+        day = _older_window(minutes, rows, "sender_day", EVALUATION_KEYS)
+        of_day = day[[*EVALUATION_KEYS, "matching_count"]]
+        links = links.merge(of_day.rename(columns={"matching_count": "large_amounts"}))
+    else:
+        links["large_amounts"] = 0
+    links["is_new_receiver"] = links["first_seen"] >= links["window_start"]
+    return links[LINK_COLUMNS]
 
 
 def strongest(links: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -200,7 +241,8 @@ def usual_rate(past: pd.Series[int], factor: float) -> pd.Series[float]:
     return factor * (past.clip(upper=MAX_HISTORY) + 2)
 
 
-def _with_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
+def add_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
+    """Return ``links`` with what is usual for the account and all features, optional ones too."""
     past = past_count(links)
     past_log = (links["profile_sum_log"] - links["recent_sum_log"]).where(past > 0, 0.0)
     weight = past + PRIOR_WEIGHT
@@ -208,13 +250,15 @@ def _with_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
     usual_sd = np.sqrt((past * constants.sd_within**2 + PRIOR_WEIGHT * constants.sd0**2) / weight)
     usual_minute = usual_rate(past, constants.c_minute)
     usual_recent = usual_rate(past, constants.c_recent)
-    is_new = links["first_seen"] >= links["window_start"]
-    novelty = np.where(is_new, 1.0, constants.known_receiver_weight)
+    novelty = np.where(links["is_new_receiver"], 1.0, constants.known_receiver_weight)
     surprise = _up((np.log(links["max_amount"]) - usual_log) / usual_sd)
     recent_surplus = links["recent_sum_log"] - links["recent_count"] * usual_log
     surprise_recent = _up(recent_surplus / (usual_sd * np.sqrt(links["recent_count"])))
     inflow = _excess(links["receiver_senders"], constants.inflow_mean)
     return links.assign(
+        novelty=novelty,
+        usual_log=usual_log,
+        usual_sd=usual_sd,
         usual_receivers=1 + usual_minute,
         usual_recent_receivers=1 + usual_recent,
         usual_amount=np.exp(usual_log),
@@ -224,6 +268,8 @@ def _with_features(links: pd.DataFrame, constants: Constants) -> pd.DataFrame:
         feature_failed_count=links["failed_count"].clip(upper=FAILED_LIMIT),
         feature_amount_surprise_recent=novelty * surprise_recent,
         feature_receiver_inflow=novelty * inflow * surprise.clip(upper=3) / 2,
+        feature_max_amount=_up((np.log(links["max_amount"]) - constants.mu0) / constants.sd0),
+        feature_large_amounts=_up(links["large_amounts"]),
     )
 
 

@@ -34,6 +34,9 @@ def spark_session(name: str, driver_memory: str, shuffle_partitions: int) -> Spa
         .config("spark.sql.execution.arrow.pyspark.enabled", "true")
         # Batches are small: planning them anew at run time costs more than it gains.
         .config("spark.sql.adaptive.enabled", "false")
+        # The optimiser would spend 200 ms of each batch on inferring constraints from the rules
+        # and views, and find nothing to prune.
+        .config("spark.sql.constraintPropagation.enabled", "false")
         .config("spark.sql.streaming.numRecentProgressUpdates", "25")
         # Else an empty batch at full cost follows each advance of the watermark.
         .config("spark.sql.streaming.noDataMicroBatches.enabled", "false")

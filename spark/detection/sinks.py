@@ -25,11 +25,13 @@ from detection.alerts import ALERT_COLUMNS, AlertRow
 from detection.checkpoint import Extent, Offsets
 from detection.decode import POSITION_PARTITIONS, unpack_position
 from detection.metrics import MetricsRow
+from detection.serving import ScoredBy
 from pipeline.database import cluster
 from pipeline.errors import PipelineError
-from pipeline.names import ALERTS_TOPIC, KEYSPACE, TRANSACTIONS_TOPIC
+from pipeline.names import ALERTS_TOPIC, KEYSPACE
 from pipeline.records import WIRE_HEADER_BYTES, Transaction
-from pipeline.settings import CassandraConfig
+from pipeline.settings import CassandraConfig, SourceConfig
+from pipeline.source import plain_times, to_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,23 @@ BATCH_COLUMNS = (
     "first_offsets",
     "last_offsets",
     "model_version",
+    "shadow_version",
+    "versions_since",
     "totals",
+)
+
+SHADOW_ALERT_COLUMNS = (
+    "hour",
+    "window_start",
+    "sender_account",
+    "model_version",
+    "score",
+    "threshold",
+    "severity",
+    "reason",
+    "run_id",
+    "batch_id",
+    "scored_at",
 )
 
 READ_TIMEOUT_S = 30.0
@@ -73,6 +91,7 @@ class RecordedBatch:
 
     last_offsets: Offsets
     totals: dict[str, int]
+    scored_by: ScoredBy
 
 
 def wait_for_topic(bootstrap_servers: str, topic: str) -> None:
@@ -97,13 +116,15 @@ class AlertStore:
             self._prepare(_insert(table, ALERT_COLUMNS))
             for table in ("fraud_alerts", "fraud_alerts_by_account")
         ]
+        self._insert_shadow_alert = self._prepare(_insert("shadow_alerts", SHADOW_ALERT_COLUMNS))
         self._insert_batch = self._prepare(_insert("batches", BATCH_COLUMNS))
         self._select_batch = self._prepare(
-            "SELECT model_version FROM batches WHERE run_id = ? AND day = ? AND batch_id = ?"
+            "SELECT model_version, shadow_version, versions_since FROM batches"
+            " WHERE run_id = ? AND day = ? AND batch_id = ?"
         )
         self._select_last = self._prepare(
-            "SELECT batch_id, last_offsets, totals FROM batches"
-            " WHERE run_id = ? AND day = ? LIMIT 1"
+            "SELECT batch_id, last_offsets, totals, model_version, shadow_version, versions_since"
+            " FROM batches WHERE run_id = ? AND day = ? LIMIT 1"
         )
         self._select_minute = self._prepare(
             "SELECT total_amount FROM fraud_alerts WHERE hour = ? AND window_start = ?"
@@ -120,7 +141,7 @@ class AlertStore:
         if not rows:
             return None
         newest = max(rows, key=lambda row: row.batch_id)
-        return RecordedBatch(dict(newest.last_offsets), dict(newest.totals))
+        return RecordedBatch(dict(newest.last_offsets), dict(newest.totals), _scored_by(newest))
 
     def recorded_offsets(self) -> Offsets:
         """Return the last offset of each partition that any run has recorded."""
@@ -130,21 +151,21 @@ class AlertStore:
                 offsets[partition] = max(last, offsets.get(partition, -1))
         return offsets
 
-    def model_of_batch(self, run_id: str, batch_id: int, extent: Extent) -> str | None:
-        """Return the model version that a batch was recorded with, or None if it is new."""
+    def scored_by(self, run_id: str, batch_id: int, extent: Extent) -> ScoredBy | None:
+        """Return the versions that a batch was recorded with, or None if it is new."""
         key = (run_id, extent.started_at.date(), batch_id)
         row = self._execute(self._select_batch, key).one()
-        return None if row is None else row.model_version
+        return None if row is None else _scored_by(row)
 
     def write_batch(
         self,
         run_id: str,
         batch_id: int,
         extent: Extent,
-        model_version: str,
+        scored_by: ScoredBy,
         totals: Mapping[str, int],
     ) -> None:
-        """Record what a batch covers; comes before its alerts."""
+        """Record what a batch covers and what scores it; comes before its alerts."""
         values = (
             run_id,
             extent.started_at.date(),
@@ -152,7 +173,9 @@ class AlertStore:
             extent.started_at,
             extent.first_offsets,
             extent.last_offsets,
-            model_version,
+            scored_by.model_version,
+            scored_by.shadow_version,
+            scored_by.since,
             dict(totals),
         )
         self._execute(self._insert_batch, values)
@@ -162,6 +185,11 @@ class AlertStore:
         values = [tuple(alert[column] for column in ALERT_COLUMNS) for alert in alerts]
         for insert in self._insert_alert:
             self._execute_all(insert, values)
+
+    def write_shadow_alerts(self, alerts: Sequence[AlertRow]) -> None:
+        """Write what a shadow would have raised; one attempt, as the live path must not wait."""
+        values = [tuple(alert[column] for column in SHADOW_ALERT_COLUMNS) for alert in alerts]
+        self._execute_all(self._insert_shadow_alert, values, patience_s=0.0)
 
     def alert_counts(self, alerts: Iterable[AlertRow]) -> list[MetricsRow]:
         """Count the stored alerts of each minute that ``alerts`` touch: partial metrics rows."""
@@ -207,12 +235,15 @@ class AlertStore:
     def _execute(self, statement: Any, values: tuple[Any, ...] | None) -> Any:
         return _retried(lambda: self._session.execute(statement, values), "query Cassandra")
 
-    def _execute_all(self, statement: Any, values: Sequence[tuple[Any, ...]]) -> None:
+    def _execute_all(
+        self, statement: Any, values: Sequence[tuple[Any, ...]], patience_s: float = PATIENCE_S
+    ) -> None:
         _retried(
             lambda: execute_concurrent_with_args(
                 self._session, statement, values, concurrency=CONCURRENT_WRITES
             ),
             "write to Cassandra",
+            patience_s,
         )
 
 
@@ -223,9 +254,12 @@ class TransactionReader:
     their ids and accounts.
     """
 
-    def __init__(self, bootstrap_servers: str, schemas: Mapping[int, str]) -> None:
+    def __init__(
+        self, bootstrap_servers: str, schemas: Mapping[int, str], source: SourceConfig
+    ) -> None:
+        self._source = source
         self._schemas = {
-            schema_id: fastavro.parse_schema(json.loads(schema))
+            schema_id: fastavro.parse_schema(json.loads(plain_times(schema)))
             for schema_id, schema in schemas.items()
         }
         self._consumer = Consumer(
@@ -261,15 +295,16 @@ class TransactionReader:
 
     def _messages(self, partition: int, offsets: list[int]) -> Iterable[Message]:
         """Yield the messages of growing ``offsets``; reads on over small gaps, else seeks."""
+        topic = self._source.topic
         following = None
         for offset in offsets:
             if following is None or offset - following > LINEAR_GAP:
-                self._consumer.assign([TopicPartition(TRANSACTIONS_TOPIC, partition, offset)])
+                self._consumer.assign([TopicPartition(topic, partition, offset)])
             while True:
                 message = self._consumer.poll(READ_TIMEOUT_S)
                 if message is None or message.error():
                     problem = "no answer" if message is None else message.error()
-                    raise SinkError(f"Kafka: {TRANSACTIONS_TOPIC}/{partition}/{offset}: {problem}")
+                    raise SinkError(f"Kafka: {topic}/{partition}/{offset}: {problem}")
                 following = cast(int, message.offset()) + 1
                 if following > offset:
                     break
@@ -280,9 +315,8 @@ class TransactionReader:
         schema_id = int.from_bytes(value[1:WIRE_HEADER_BYTES], "big")
         body = io.BytesIO(value[WIRE_HEADER_BYTES:])
         record = fastavro.schemaless_reader(body, self._schemas[schema_id], None)
-        timestamp = cast(dict[str, Any], record)["transaction_timestamp"]
-        milliseconds = round(timestamp.timestamp() * 1000)
-        return cast(Transaction, {**cast(Any, record), "transaction_timestamp": milliseconds})
+        # Only valid transactions trigger alerts, so the mapping finds every field.
+        return cast(Transaction, to_transaction(cast(dict[str, Any], record), self._source))
 
 
 class AlertPublisher:
@@ -314,6 +348,12 @@ class AlertPublisher:
         self._producer.flush()
         if self._errors:
             raise SinkError(f"Kafka: {ALERTS_TOPIC}: {self._errors[0]}")
+
+
+def _scored_by(row: Any) -> ScoredBy:
+    """Return the versions of a row of ``batches``; the driver's times are UTC without saying so."""
+    since = row.versions_since and row.versions_since.replace(tzinfo=dt.UTC)
+    return ScoredBy(row.model_version, row.shadow_version, since)
 
 
 def _insert(table: str, columns: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ class StatusReporter:
         details = _details(progress, last) | {
             "state_rows_removed": str(self._removed),
             "run_id": processor.run.run_id,
-            "model_version": processor.model.version,
+            **_model_details(processor),
         }
         common: dict[str, Any] = {
             "rate": last.get("processedRowsPerSecond"),
@@ -46,6 +46,8 @@ class StatusReporter:
         if self._dropped:
             error = f"{self._dropped} rows came behind the watermark and are not counted"
             return Status(state="degraded", error=error, **common)
+        if processor.model_source.error is not None:
+            return Status(state="degraded", error=processor.model_source.error, **common)
         is_started = progress.batch_id is not None
         return Status(state="running" if is_started else "starting", **common)
 
@@ -79,6 +81,17 @@ def _details(progress: Progress, last: dict[str, Any]) -> dict[str, str]:
         "phase": "rebuild" if progress.is_rebuild else "live",
         "watermark": last.get("eventTime", {}).get("watermark"),
         "state_rows": sum(operator["numRowsTotal"] for operator in last.get("stateOperators", [])),
+    }
+    return {name: str(value) for name, value in details.items() if value is not None}
+
+
+def _model_details(processor: BatchProcessor) -> dict[str, str]:
+    shadow = processor.models.shadow
+    details = {
+        "model_version": processor.models.live.version,
+        "shadow_version": shadow.version if shadow else None,
+        "shadow_failures": processor.shadow_failures or None,
+        "models_error": processor.model_source.error,
     }
     return {name: str(value) for name, value in details.items() if value is not None}
 

@@ -1,22 +1,13 @@
-"""Training: a file of past transactions → a new model version (``make train-model``).
+"""Learning: the links of past transactions → constants, centres and thresholds, and the gate.
 
-The rows go through the same record rules, views and features as the stream, in emulated batches
-of one second. No label is read.
+No label is read. ``training`` makes a model version of what is learnt here.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import hashlib
-import json
-import logging
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -27,106 +18,95 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from detection.model import (
-    CARD_FILE,
-    CURRENT_FILE,
-    PIPELINE_FOLDER,
-    ModelError,
-    folder_hashes,
-)
+from detection.model import ModelError
 from detection.score import (
-    EVALUATION_COLUMNS,
     EVALUATION_KEYS,
-    FEATURE_COLUMNS,
-    FEATURE_NAMES,
-    FEATURES,
     Constants,
     Scorer,
-    link_payees,
+    active_features,
+    add_features,
+    feature_columns,
     past_count,
+    scale_of,
     strongest,
     usual_rate,
 )
-from detection.session import spark_session
-from detection.validate import validate
-from detection.views import MINUTE_MS, aggregate_batches, explode_views, view_code
-from pipeline.logs import run_service
-from pipeline.records import FIELDS
-from pipeline.settings import PROJECT_ROOT, load_settings
+from detection.views import MINUTE_MS
+from pipeline.settings import ScoringConfig
 
-BATCH_MS = 1_000
-"""Length of an emulated batch: what the stream's batches come to, waiting included."""
 WARM_UP_MS = 10 * MINUTE_MS
 """The first minutes of a stream only fill the short views."""
 TRAIN_SHARE = 0.6
 """Of the time after the warm-up; the rest is the later slice on which the gate decides."""
 STARTS = 10
-ALERT_BUDGET = 0.005
-REVIEW_BUDGET = 0.01
+BUDGETS = {"alert": 0.005, "review": 0.01}
 """Shares of sender-minutes that may reach the alert and the review threshold."""
-KNOWN_RECEIVER_WEIGHT = 0.5
 MIN_MAJORITY = 0.6
 MAX_BUDGET_MISS = 0.2
 """The gate: a smaller majority cluster is no "normal"; an alert rate on the later slice that
 misses the budget by more than this share would flood or starve the people who read alerts."""
 
-FEATURE_VIEWS = (
-    "sender_minute",
-    "sender_recent",
-    "receiver_recent",
-    "sender_profile",
-    "sender_receiver",
-)
-
-logger = logging.getLogger(__name__)
+MINUTE_KEYS = ["sender", "window_start"]
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Evaluations before and after the moment that separates training from the later slice."""
+    """Rows before and after the moment that separates training from the later slice."""
 
     train: pd.DataFrame
     later: pd.DataFrame
 
 
-def read_history(spark: SparkSession, path: Path) -> DataFrame:
-    """Read a labelled file (parquet or CSV) as decoded records, labels left out.
+@dataclass(frozen=True)
+class Options:
+    """What a model is to look at: settings, not learnt. ``features``: names in their order."""
 
-    A row flagged ``history`` arrives with the first row that is not; any other arrives when it
-    happens. Raises ``ModelError`` if a column is missing.
-    """
-    if path.suffix == ".csv":
-        raw = spark.read.csv(str(path), header=True, inferSchema=True)
-    else:
-        raw = spark.read.parquet(str(path))
-    if missing := set(FIELDS) - set(raw.columns):
-        raise ModelError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
-    is_history = F.col("history") if "history" in raw.columns else F.lit(False)
-    first_live = raw.where(~is_history).agg(F.min("transaction_timestamp")).first()
-    if first_live is None or first_live[0] is None:
-        raise ModelError(f"{path}: has no rows that are not history")
-    arrival = F.when(is_history, F.lit(first_live[0])).otherwise(F.col("transaction_timestamp"))
-    return raw.select(
-        F.monotonically_increasing_id().alias("position"),
-        arrival.alias("kafka_timestamp"),
-        *(
-            F.unix_millis(name).alias(name) if name == "transaction_timestamp" else F.col(name)
-            for name in FIELDS
-        ),
-    )
+    features: tuple[str, ...]
+    known_receiver_weight: float
+    large_amount: float
+
+    @classmethod
+    def of(cls, scoring: ScoringConfig) -> Options:
+        """Return the options that the settings ask for."""
+        return cls(
+            active_features(scoring.max_amount_feature, scoring.large_amount),
+            scoring.known_receiver_weight,
+            scoring.large_amount,
+        )
 
 
-def emulate(decoded: DataFrame, allowed_lateness_s: int) -> pd.DataFrame:
-    """Return the rows that the stream would emit in batches of ``BATCH_MS``, feature views only."""
-    validated = validate(decoded, allowed_lateness_s)
-    batch = F.floor(F.col("arrival_ms") / BATCH_MS)
-    exploded = explode_views(validated.withColumn("batch", batch), "batch")
-    of_features = exploded.where(F.col("view").isin(*(view_code(name) for name in FEATURE_VIEWS)))
-    return aggregate_batches(of_features).toPandas()
+@dataclass(frozen=True)
+class Population:
+    """ln(amount) of all transactions: its mean, its deviation, and that inside accounts."""
+
+    mean: float
+    deviation: float
+    deviation_within: float
 
 
-def population(decoded: DataFrame) -> tuple[float, float, float]:
-    """Return (mu0, sd0, sd_within) of ln(amount); see ``score.Constants``."""
+@dataclass(frozen=True)
+class Fitted:
+    """What training learnt, before the gate; thresholds are scores, sizes count evaluations."""
+
+    pipeline: PipelineModel
+    scorer: Scorer
+    centres: list[list[float]]
+    cluster_sizes: list[int]
+    majority_cluster: int
+    thresholds: dict[str, float]
+
+
+def split(rows: pd.DataFrame, train_share: float) -> Slices:
+    """Cut off the warm-up, then split by time: ``train_share`` of it trains."""
+    start = rows["window_start"].min() + WARM_UP_MS
+    end = rows["window_start"].max()
+    cut = start + train_share * (end - start)
+    time = rows["window_start"]
+    return Slices(rows[(time >= start) & (time < cut)], rows[time >= cut])
+
+
+def population(decoded: DataFrame) -> Population:
+    """Return what is usual over all amounts; ``ModelError`` if there are too few."""
     log_amount = F.ln("transaction_amount").alias("log_amount")
     amounts = decoded.where(F.col("transaction_amount") > 0).select("sender_account", log_amount)
     accounts = amounts.groupBy("sender_account").agg(
@@ -138,45 +118,71 @@ def population(decoded: DataFrame) -> tuple[float, float, float]:
     overall = amounts.agg(F.mean("log_amount"), F.stddev_pop("log_amount")).first()
     if within is None or overall is None or within[0] is None:
         raise ModelError("too few transactions to train on")
-    return float(overall[0]), float(overall[1]), float(np.sqrt(within[0]))
+    return Population(float(overall[0]), float(overall[1]), float(np.sqrt(within[0])))
 
 
-def learn_usual(rows: pd.DataFrame, constants: Constants) -> Constants:
-    """Return ``constants`` with the usual rates of accounts and receivers.
+def fit_model(
+    spark: SparkSession,
+    links: pd.DataFrame,
+    amounts: Population,
+    seed: int,
+    options: Options,
+) -> Fitted:
+    """Learn constants, centres and thresholds from the links of the training slice."""
+    constants = learn_usual(links, amounts, options.known_receiver_weight)
+    scales = np.array([scale_of(name) for name in options.features])
+    featured = add_features(links, constants)
+    size = np.linalg.norm(featured[feature_columns(options.features)].to_numpy() / scales, axis=1)
+    pipeline = fit(spark, strongest(featured.assign(size=size), "size"), options.features, seed)
+    kmeans = _kmeans(pipeline)
+    sizes = kmeans.summary.clusterSizes
+    majority = int(np.argmax(sizes))
+    centres = [centre.tolist() for centre in kmeans.clusterCenters()]
+    scorer = Scorer(constants, options.features, np.array(centres[majority]), scales)
+    scores = minute_scores(scorer.score(links))
+    thresholds = {name: float(scores.quantile(1 - budget)) for name, budget in BUDGETS.items()}
+    return Fitted(pipeline, scorer, centres, sizes, majority, thresholds)
 
-    c = sum(count - 1) / sum(past + 2), over the last state of each minute of the training slice.
+
+def learn_usual(
+    links: pd.DataFrame, amounts: Population, known_receiver_weight: float
+) -> Constants:
+    """Return the constants of a training slice.
+
+    c = sum(count - 1) / sum(past + 2), over the last state of each minute.
     """
-    links = split(link_payees(rows, constants)).train
-    last = links.sort_values("batch").drop_duplicates(["sender", "window_start"], keep="last")
+    last = links.sort_values("batch").drop_duplicates(MINUTE_KEYS, keep="last")
     past = usual_rate(past_count(last), 1.0).sum()
-    return dataclasses.replace(
-        constants,
+    return Constants(
+        mu0=amounts.mean,
+        sd0=amounts.deviation,
+        sd_within=amounts.deviation_within,
         c_minute=float((last["transaction_count"] - 1).sum() / past),
         c_recent=float((last["recent_count"] - 1).sum() / past),
         inflow_mean=float((links["receiver_senders"] - 1).mean()),
+        known_receiver_weight=known_receiver_weight,
     )
 
 
-def split(evaluations: pd.DataFrame) -> Slices:
-    """Cut off the warm-up, then split by time."""
-    start = evaluations["window_start"].min() + WARM_UP_MS
-    end = evaluations["window_start"].max()
-    cut = start + TRAIN_SHARE * (end - start)
-    time = evaluations["window_start"]
-    return Slices(evaluations[(time >= start) & (time < cut)], evaluations[time >= cut])
+def minute_scores(scored: pd.DataFrame) -> pd.Series[float]:
+    """Return the highest score of each sender-minute, the unit that budgets count."""
+    highest: pd.Series[float] = scored.groupby(MINUTE_KEYS)["score"].max()
+    return highest
 
 
-def fit(spark: SparkSession, evaluations: pd.DataFrame, seed: int) -> PipelineModel:
+def fit(
+    spark: SparkSession, evaluations: pd.DataFrame, names: tuple[str, ...], seed: int
+) -> PipelineModel:
     """Fit KMeans k=2 ``STARTS`` times and return the pipeline with the lowest cost.
 
     Sorted and in one partition, so that one seed always gives the same centres.
     """
-    ordered = evaluations.sort_values(EVALUATION_KEYS)[FEATURE_COLUMNS].astype(float)
-    ordered.columns = pd.Index(FEATURE_NAMES)
+    ordered = evaluations.sort_values(EVALUATION_KEYS)[feature_columns(names)].astype(float)
+    ordered.columns = pd.Index(names)
     features = spark.createDataFrame(ordered).coalesce(1).cache()
-    assembler = VectorAssembler(inputCols=FEATURE_NAMES, outputCol="raw_features")
+    assembler = VectorAssembler(inputCols=list(names), outputCol="raw_features")
     scaler = ElementwiseProduct(
-        scalingVec=Vectors.dense([1 / feature.scale for feature in FEATURES]),
+        scalingVec=Vectors.dense([1 / scale_of(name) for name in names]),
         inputCol="raw_features",
         outputCol="features",
     )
@@ -196,120 +202,15 @@ def gate(majority_share: float, alert_rate: float) -> None:
             f"refused: the majority cluster holds {majority_share:.0%} of the minutes,"
             f" at least {MIN_MAJORITY:.0%} are needed"
         )
-    miss = abs(alert_rate - ALERT_BUDGET) / ALERT_BUDGET
+    budget = BUDGETS["alert"]
+    miss = abs(alert_rate - budget) / budget
     if miss > MAX_BUDGET_MISS:
         raise ModelError(
             f"refused: {alert_rate:.2%} of the later minutes would be alerts, which misses the"
-            f" budget of {ALERT_BUDGET:.2%} by {miss:.0%} (at most {MAX_BUDGET_MISS:.0%});"
+            f" budget of {budget:.2%} by {miss:.0%} (at most {MAX_BUDGET_MISS:.0%});"
             " train on more rows"
         )
 
 
-def train(spark: SparkSession, data: Path, out: Path, seed: int, allowed_lateness_s: int) -> str:
-    """Train on ``data``, write ``out/<version>`` and point ``out/CURRENT`` to it.
-
-    Returns the version, which follows from the data, the seed and the features. Raises
-    ``ModelError`` when the gate refuses the model; nothing is written then.
-    """
-    decoded = read_history(spark, data).cache()
-    mu0, sd0, sd_within = population(decoded)
-    rows = emulate(decoded, allowed_lateness_s)
-    unlearnt = Constants(mu0, sd0, sd_within, 0.0, 0.0, 0.0, KNOWN_RECEIVER_WEIGHT)
-    constants = learn_usual(rows, unlearnt)
-    links = link_payees(rows, constants)
-    scales = np.array([feature.scale for feature in FEATURES])
-    size = np.linalg.norm(links[FEATURE_COLUMNS].to_numpy() / scales, axis=1)
-    candidates = split(strongest(links.assign(size=size), "size")[EVALUATION_COLUMNS])
-    pipeline = fit(spark, candidates.train, seed)
-    sizes = _kmeans(pipeline).summary.clusterSizes
-    majority = int(np.argmax(sizes))
-    centres = _kmeans(pipeline).clusterCenters()
-    scorer = Scorer(constants, np.array(centres[majority]), scales)
-    scores = split(scorer.evaluate(rows))
-    per_minute = scores.train.groupby(["sender", "window_start"])["score"].max()
-    later = scores.later.groupby(["sender", "window_start"])["score"].max()
-    thresholds = {
-        "alert": float(per_minute.quantile(1 - ALERT_BUDGET)),
-        "review": float(per_minute.quantile(1 - REVIEW_BUDGET)),
-    }
-    majority_share = sizes[majority] / sum(sizes)
-    alert_rate = float((later >= thresholds["alert"]).mean())
-    gate(majority_share, alert_rate)
-    data_hash = hashlib.sha256(data.read_bytes()).hexdigest()
-    features = [dataclasses.asdict(feature) for feature in FEATURES]
-    card = {
-        "version": _version(data_hash, seed, features),
-        "data": {
-            "sha256": data_hash,
-            "train_minutes": len(per_minute),
-            "later_minutes": len(later),
-        },
-        "seed": seed,
-        "features": features,
-        "constants": dataclasses.asdict(constants),
-        "centres": [centre.tolist() for centre in centres],
-        "cluster_sizes": sizes,
-        "majority_cluster": majority,
-        "thresholds": thresholds,
-        "budgets": {"alert": ALERT_BUDGET, "review": REVIEW_BUDGET},
-        "later_slice": {
-            "alert_rate": alert_rate,
-            "review_rate": float((later >= thresholds["review"]).mean()),
-        },
-    }
-    _write(pipeline, card, out)
-    return str(card["version"])
-
-
 def _kmeans(pipeline: PipelineModel) -> KMeansModel:
     return cast(KMeansModel, pipeline.stages[-1])
-
-
-def _version(data_hash: str, seed: int, features: list[dict[str, Any]]) -> str:
-    digest = hashlib.sha256(json.dumps([data_hash, seed, features]).encode()).hexdigest()
-    return f"kmeans-{digest[:8]}"
-
-
-def _write(pipeline: PipelineModel, card: dict[str, Any], out: Path) -> None:
-    """Write the version under a temporary name and rename it: a half-written one is never seen."""
-    folder = out / card["version"]
-    partial = out / f".{card['version']}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    pipeline.write().save(str(partial / PIPELINE_FOLDER))
-    for checksum in partial.rglob(".*.crc"):  # Hadoop's; the card has better ones
-        checksum.unlink()
-    complete = {**card, "sha256": folder_hashes(partial / PIPELINE_FOLDER)}
-    (partial / CARD_FILE).write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    current = out / f"{CURRENT_FILE}.partial"
-    current.write_text(f"{card['version']}\n", encoding="utf-8")
-    current.rename(out / CURRENT_FILE)
-
-
-def main() -> int:
-    """Parse the command line and train; see ``make train-model``."""
-    settings = load_settings()
-    parser = argparse.ArgumentParser(description="Train a new model version.")
-    parser.add_argument("--data", type=Path, required=True, help="labelled file, parquet or CSV")
-    parser.add_argument("--out", type=Path, default=PROJECT_ROOT / settings.scoring.model_dir)
-    parser.add_argument("--seed", type=int, default=settings.simulator.seed)
-    arguments = parser.parse_args()
-    spark = spark_session("train-model", settings.scoring.driver_memory, shuffle_partitions=2)
-    try:
-        version = train(
-            spark,
-            arguments.data,
-            arguments.out,
-            arguments.seed,
-            settings.scoring.allowed_lateness_s,
-        )
-    finally:
-        spark.stop()
-    print(f"trained {arguments.out / version}; it is the current version now")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_service(main))

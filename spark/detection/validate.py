@@ -49,11 +49,20 @@ def validate(decoded: DataFrame, allowed_lateness_s: int) -> DataFrame:
     )
 
 
+def is_malformed(*columns: str) -> Column:
+    """Tell whether a text is not UTF-8: Spark takes such bytes as they are, Connect refuses them.
+
+    Decoding replaces what is malformed, and so changes it.
+    """
+    texts = F.concat_ws(" ", *columns)
+    return F.decode(texts.cast("binary"), "UTF-8") != texts
+
+
 def _rules(arrival: Column, allowed_lateness_s: int) -> list[tuple[str, Column]]:
     timestamp, amount = F.col("transaction_timestamp"), F.col("transaction_amount")
     # A record that could not be decoded has nulls only; the contract has no nullable field.
     broken = {
-        "undecodable": F.col("transaction_id").isNull() | _is_malformed(),
+        "undecodable": F.col("transaction_id").isNull() | is_malformed(*TEXT_FIELDS),
         "invalid_transaction_id": ~_is_id("transaction_id"),
         "invalid_account": ~(_is_id("sender_account") & _is_id("receiver_account")),
         "same_account": F.col("sender_account") == F.col("receiver_account"),
@@ -68,15 +77,6 @@ def _rules(arrival: Column, allowed_lateness_s: int) -> list[tuple[str, Column]]
         (LATE, is_late),
         (SCORED, F.lit(True)),
     ]
-
-
-def _is_malformed() -> Column:
-    """Tell whether a text is not UTF-8: Spark takes such bytes as they are, Connect refuses them.
-
-    Decoding replaces what is malformed, and so changes it.
-    """
-    texts = F.concat_ws(" ", *TEXT_FIELDS)
-    return F.decode(texts.cast("binary"), "UTF-8") != texts
 
 
 def _is_id(column: str) -> Column:

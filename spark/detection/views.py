@@ -10,7 +10,7 @@ batch. To add a view, add a row to ``VIEWS``; to add an aggregate, add one to ``
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pyspark.sql import Column, DataFrame, Window
@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from detection.validate import LATE, SCORED, VERDICTS
 from pipeline.records import DUPLICATE_WINDOW_MS
+from pipeline.settings import SourceConfig
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
@@ -30,7 +31,7 @@ class View:
     """A row of the specification.
 
     ``entity``, ``counterparty`` and ``counted`` (whose distinct values are counted) are SQL
-    expressions of longs over one transaction. Windows
+    expressions of longs over one transaction, ``matching`` one of a boolean. Windows
     are ``size_ms`` long and begin every ``slide_ms`` of ``clock_ms`` (a column of milliseconds);
     a size of None means one window for ever. ``verdicts`` are those that enter the view. The
     place in ``VIEWS`` is the view's code in the state.
@@ -44,6 +45,7 @@ class View:
     size_ms: int | None
     slide_ms: int
     verdicts: tuple[str, ...]
+    matching: str = "transaction_status = 'failed'"
 
 
 SENDER = "xxhash64(sender_account)"
@@ -72,6 +74,16 @@ VIEWS = (
     View("pipeline_total", *PIPELINE, None, MINUTE_MS, VERDICTS),
 )
 
+SENDER_DAY = View(
+    "sender_day",
+    *SENT,
+    DAY_MS,
+    DAY_MS // 2,
+    (SCORED, LATE),
+    matching="transaction_amount > {large_amount!r}",
+)
+"""An optional view; ``active_views`` adds it where ``scoring.large_amount`` is above 0."""
+
 OF_THE_VIEW = None
 
 AGGREGATES = {
@@ -79,7 +91,7 @@ AGGREGATES = {
     "total_amount": ("sum", "transaction_amount"),
     "sum_log_amount": ("sum", "ln(transaction_amount)"),
     "max_amount": ("max", "transaction_amount"),
-    "failed_count": ("sum", "if(transaction_status = 'failed', 1L, 0L)"),
+    "matching_count": ("sum", OF_THE_VIEW),
     "distinct_bits": ("bit_or", OF_THE_VIEW),
     "first_seen": ("min", "transaction_timestamp"),
     "last_seen": ("max", "transaction_timestamp"),
@@ -88,30 +100,43 @@ AGGREGATES = {
 }
 """{name: (function, value of one transaction)}. Each is a long or a double, so that the buffers
 have a fixed length, and merging two groups is the same function again. Every view has them all:
-one layout of the state. ``distinct_bits`` is a sketch of the view's ``counted``: bit (hash mod
-64) of a long."""
+one layout of the state. ``matching_count`` counts the view's ``matching``; ``distinct_bits`` is a
+sketch of its ``counted``: bit (hash mod 64) of a long."""
 
 KEYS = ("view", "entity", "counterparty", "window_end")
 VIEW_COLUMNS = (*KEYS, *AGGREGATES)
 
 
+def active_views(large_amount: float) -> tuple[View, ...]:
+    """Return the views that are kept under the setting ``scoring.large_amount``."""
+    if not large_amount:
+        return VIEWS
+    matching = SENDER_DAY.matching.format(large_amount=large_amount)
+    return (*VIEWS, replace(SENDER_DAY, matching=matching))
+
+
 def view_code(name: str) -> int:
-    """Return the code of a view, its place in ``VIEWS``."""
-    return next(code for code, view in enumerate(VIEWS) if view.name == name)
+    """Return the code of a view, its place among all views."""
+    return next(code for code, view in enumerate((*VIEWS, SENDER_DAY)) if view.name == name)
 
 
 def view_size_ms(name: str) -> int:
     """Return the length of a view's windows; ``ValueError`` for one without end."""
-    size_ms = VIEWS[view_code(name)].size_ms
+    size_ms = (*VIEWS, SENDER_DAY)[view_code(name)].size_ms
     if size_ms is None:
         raise ValueError(f"{name} has one window for ever")
     return size_ms
 
 
-def specification_hash(allowed_lateness_s: int, shuffle_partitions: int) -> str:
+def specification_hash(
+    views: tuple[View, ...],
+    allowed_lateness_s: int,
+    shuffle_partitions: int,
+    source: SourceConfig,
+) -> str:
     """Return a hash of all that the meaning of the state depends on; the checkpoint carries it."""
-    parts = (VIEWS, AGGREGATES, VERDICTS, DUPLICATE_WINDOW_MS, allowed_lateness_s)
-    return hashlib.sha256(repr((*parts, shuffle_partitions)).encode()).hexdigest()[:16]
+    parts = (views, AGGREGATES, VERDICTS, DUPLICATE_WINDOW_MS, allowed_lateness_s)
+    return hashlib.sha256(repr((*parts, shuffle_partitions, source)).encode()).hexdigest()[:16]
 
 
 def deduplicate_stream(validated: DataFrame) -> DataFrame:
@@ -131,13 +156,15 @@ def deduplicate_stream(validated: DataFrame) -> DataFrame:
     )
 
 
-def explode_views(transactions: DataFrame, *carried: str) -> DataFrame:
+def explode_views(
+    transactions: DataFrame, *carried: str, views: tuple[View, ...] = VIEWS
+) -> DataFrame:
     """Return a row for every view and window that takes the transaction.
 
     ``carried`` columns are kept. A transaction enters only windows that end after its arrival:
     closed ones have left the state, or soon will.
     """
-    rows = F.array(*(row for code, view in enumerate(VIEWS) for row in _rows_of(code, view)))
+    rows = F.array(*(row for view in views for row in _rows_of(view)))
     values = {name: value for name, (_, value) in AGGREGATES.items() if value is not OF_THE_VIEW}
     computed = [F.expr(value).alias(name) for name, value in values.items()]
     return (
@@ -186,7 +213,7 @@ def _merged() -> list[Column]:
     return [getattr(F, function)(name).alias(name) for name, (function, _) in AGGREGATES.items()]
 
 
-def _rows_of(code: int, view: View) -> list[Column]:
+def _rows_of(view: View) -> list[Column]:
     """Return a view's rows for one transaction; their end is null if its verdict stays out."""
     if view.size_ms is None:
         ends = [F.lit(FOREVER_MS)]
@@ -196,9 +223,10 @@ def _rows_of(code: int, view: View) -> list[Column]:
         ends = [slide_start + (slide + 1) * view.slide_ms for slide in range(slides)]
     enters = F.col("verdict").isin(*(VERDICTS.index(verdict) for verdict in view.verdicts))
     columns = [
-        F.lit(code).cast("byte").alias("view"),
+        F.lit(view_code(view.name)).cast("byte").alias("view"),
         F.expr(view.entity).alias("entity"),
         F.expr(view.counterparty).alias("counterparty"),
         F.expr(f"shiftleft(1L, cast({view.counted} & 63 as int))").alias("distinct_bits"),
+        F.expr(f"if({view.matching}, 1L, 0L)").alias("matching_count"),
     ]
     return [F.struct(*columns, F.when(enters, end).alias("window_end")) for end in ends]

@@ -25,8 +25,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 from detection import job, views
 from detection.batch import BatchProcessor, Progress
 from detection.checkpoint import Run
-from detection.model import current_version, load_model
 from detection.registry import fetch_schemas
+from detection.serving import ModelSource
 from detection.session import spark_session
 from detection.sinks import AlertPublisher, AlertStore, TransactionReader
 from pipeline.settings import PROJECT_ROOT, Settings
@@ -60,16 +60,17 @@ def everything() -> Iterator[None]:
 
 
 def whole_job(settings: Settings, schemas: dict[int, str], run: Run) -> Any:
-    model_dir = PROJECT_ROOT / settings.scoring.model_dir
     return BatchProcessor(
         run=run,
-        model=load_model(model_dir, current_version(model_dir)),
+        model_source=ModelSource(
+            PROJECT_ROOT / settings.scoring.model_dir, run.folder, large_amount=0
+        ),
         store=AlertStore(settings.cassandra),
-        reader=TransactionReader(settings.kafka.bootstrap_servers, schemas),
+        reader=TransactionReader(settings.kafka.bootstrap_servers, schemas, settings.source),
         publisher=AlertPublisher(settings.kafka.bootstrap_servers),
-        load_model=lambda version: load_model(model_dir, version),
         has_new_schema=lambda: False,
         progress=Progress(),
+        last_scored_by=None,
     )
 
 
@@ -95,7 +96,7 @@ def measure(
     spark: SparkSession, settings: Settings, folder: Path, variant: str, batches: int
 ) -> dict[str, Any]:
     """Run a variant from the start of the topic; return figures of its last ``batches``."""
-    schemas = fetch_schemas(settings.registry.url)
+    schemas = fetch_schemas(settings.registry.url, settings.source.topic)
     patch, make = VARIANTS[variant]
     with patch():
         processor = make(settings, schemas, Run(folder.name, folder, {}))

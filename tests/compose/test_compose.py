@@ -183,7 +183,7 @@ def may(role: str, what: str, table: str) -> bool:
 
 
 @pytest.mark.parametrize("role", PERMISSIONS)
-def test_a_role_can_write_its_own_tables_only(
+def test_a_role_can_write_and_read_its_own_tables_only(
     stack: Stack, passwords: dict[str, str], role: str
 ) -> None:
     with stack.session(role, passwords[role]) as session:
@@ -257,7 +257,7 @@ def assert_recount(stack: Stack) -> int:
         every_s=1.0,
     )
     counted = stack.recount()
-    with stack.session("spark") as session:
+    with stack.session("dashboard") as session:
         session.default_fetch_size = 5000
         rows = session.execute("SELECT transaction_id FROM transactions")
         stored = {row.transaction_id for row in rows}

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from detection.alerts import ALERT_COLUMNS
-from detection.sinks import BATCH_COLUMNS
+from detection.sinks import BATCH_COLUMNS, SHADOW_ALERT_COLUMNS
 from pipeline.records import FIELDS, REASONS
 from pipeline.settings import PROJECT_ROOT
+from quality.store import LABEL_COLUMNS, QUALITY_COLUMNS
 from tests.support.cql import SCHEMA_CQL, table_columns
 
 TABLES = table_columns()
@@ -22,6 +23,16 @@ def test_alert_tables_have_exactly_the_alert_columns(table: str) -> None:
 
 def test_batches_has_exactly_the_batch_columns() -> None:
     assert TABLES["batches"] == list(BATCH_COLUMNS)
+
+
+def test_shadow_alerts_have_exactly_their_columns_and_each_is_one_of_an_alert() -> None:
+    assert TABLES["shadow_alerts"] == list(SHADOW_ALERT_COLUMNS)
+    assert set(SHADOW_ALERT_COLUMNS) <= set(ALERT_COLUMNS)
+
+
+def test_quality_tables_have_exactly_the_columns_of_the_quality_service() -> None:
+    assert TABLES["fraud_labels"] == list(LABEL_COLUMNS)
+    assert TABLES["detection_quality"] == list(QUALITY_COLUMNS)
 
 
 def test_metrics_has_a_column_for_each_reason() -> None:

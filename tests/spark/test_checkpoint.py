@@ -12,9 +12,12 @@ from detection.checkpoint import CheckpointError, Extent, Offsets, Run, lock, op
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 
 
-def opened(folder: Path, specification: str, recorded: Offsets | None) -> Run:
+def opened(
+    folder: Path, specification: str, recorded: Offsets | None, topic: str = "transactions"
+) -> Run:
     return open_run(
         folder,
+        topic,
         specification,
         has_recorded=lambda run_id: recorded is not None,
         recorded_offsets=lambda: recorded or {},
@@ -49,6 +52,16 @@ def test_a_damaged_run_file_is_named_with_the_way_out(tmp_path: Path) -> None:
     (run.folder / "run.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"damaged .* move .* away"):
         opened(tmp_path, "a", {0: 1})
+
+
+def test_the_state_of_another_topic_is_refused(tmp_path: Path) -> None:
+    run = opened(tmp_path, "a", None)
+    sources = run.spark_folder / "sources" / "0"
+    sources.mkdir(parents=True)
+    (sources / "0").write_text('\x00v1\n{"transactions":{"0":3}}')
+    assert opened(tmp_path, "a", {0: 5}) == run
+    with pytest.raises(CheckpointError, match=r"topic transactions, and source\.topic is payments"):
+        opened(tmp_path, "a", {0: 5}, topic="payments")
 
 
 def test_a_second_job_is_refused(tmp_path: Path) -> None:

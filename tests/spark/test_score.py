@@ -10,17 +10,19 @@ import pandas as pd
 import pytest
 
 from detection.score import (
-    FEATURE_NAMES,
-    FEATURES,
     MAX_HISTORY,
-    SHARE_COLUMNS,
     Constants,
     Scorer,
+    active_features,
+    add_features,
     distinct_from_bits,
-    link_payees,
+    link,
+    scale_of,
+    share_columns,
 )
 from detection.views import AGGREGATES, DAY_MS, MINUTE_MS, VIEW_COLUMNS, view_code
 
+FEATURES = active_features(max_amount_feature=False, large_amount=0)
 MINUTE = 20_000 * 14 * DAY_MS + 3 * DAY_MS
 NEW_END, OLD_END = 20_002 * 14 * DAY_MS, 20_001 * 14 * DAY_MS
 CONSTANTS = Constants(
@@ -43,7 +45,7 @@ def view_row(view: str, window_end: int, entity: int = 1, **values: float) -> di
         "total_amount": 50.0,
         "sum_log_amount": LN_50,
         "max_amount": 50.0,
-        "failed_count": 0,
+        "matching_count": 0,
         "distinct_bits": 1,
         "first_seen": MINUTE,
         "last_seen": MINUTE + 1,
@@ -84,6 +86,10 @@ def frame(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(complete, columns=["batch", *VIEW_COLUMNS])
 
 
+def linked(rows: pd.DataFrame) -> pd.DataFrame:
+    return add_features(link(rows), CONSTANTS)
+
+
 def only(links: pd.DataFrame) -> Any:
     assert len(links) == 1
     return links.iloc[0]
@@ -98,13 +104,13 @@ def usual_sd(past: int = 30) -> float:
 
 
 def test_a_usual_payment_to_a_known_payee_has_no_feature() -> None:
-    link = only(link_payees(frame(pair(first_seen=0)), CONSTANTS))
-    features = [link[f"feature_{name}"] for name in FEATURE_NAMES]
-    assert features == pytest.approx([0] * len(FEATURE_NAMES), abs=0.01)
+    link = only(linked(frame(pair(first_seen=0))))
+    features = [link[f"feature_{name}"] for name in FEATURES]
+    assert features == pytest.approx([0] * len(FEATURES), abs=0.01)
 
 
 def test_amount_surprise_follows_its_formula() -> None:
-    link = only(link_payees(frame(minute(max_amount=500.0)), CONSTANTS))
+    link = only(linked(frame(minute(max_amount=500.0))))
     expected = (math.log(500) - usual_log()) / usual_sd()
     assert link["feature_amount_surprise"] == pytest.approx(expected)
     assert link["usual_amount"] == pytest.approx(math.exp(usual_log()))
@@ -112,20 +118,20 @@ def test_amount_surprise_follows_its_formula() -> None:
 
 def test_recent_payments_are_no_part_of_the_past() -> None:
     rows = frame(recent(transaction_count=11, sum_log_amount=11 * LN_50), profile(past=30))
-    link = only(link_payees(rows, CONSTANTS))
+    link = only(linked(rows))
     assert link["usual_amount"] == pytest.approx(math.exp(usual_log(past=20)))
 
 
 def test_a_known_payee_halves_the_surprise() -> None:
-    new = only(link_payees(frame(minute(max_amount=500.0)), CONSTANTS))
+    new = only(linked(frame(minute(max_amount=500.0))))
     known_pair = pair(first_seen=MINUTE - 1)
-    known = only(link_payees(frame(minute(max_amount=500.0), known_pair), CONSTANTS))
+    known = only(linked(frame(minute(max_amount=500.0), known_pair)))
     assert known["feature_amount_surprise"] == new["feature_amount_surprise"] / 2
 
 
 def test_receiver_spread_follows_its_formula() -> None:
     rows = frame(minute(distinct_bits=0b11111), recent(distinct_bits=0b1111111))
-    link = only(link_payees(rows, CONSTANTS))
+    link = only(linked(rows))
     usual_minute, usual_recent = 0.01 * (30 + 2), 0.05 * (30 + 2)
     five, seven = -64 * math.log(59 / 64), -64 * math.log(57 / 64)
     assert link["feature_receiver_spread"] == pytest.approx(
@@ -139,7 +145,7 @@ def test_receiver_spread_follows_its_formula() -> None:
 
 def test_amount_surprise_recent_follows_its_formula() -> None:
     rows = frame(recent(transaction_count=4, sum_log_amount=4 * math.log(150)), profile(past=33))
-    link = only(link_payees(rows, CONSTANTS))
+    link = only(linked(rows))
     surplus = 4 * math.log(150) - 4 * link_log(link)
     past = 30
     assert link["feature_amount_surprise_recent"] == pytest.approx(
@@ -154,51 +160,51 @@ def link_log(link: Any) -> float:
 def test_receiver_inflow_needs_many_senders_and_a_high_amount() -> None:
     many = received(distinct_bits=0b1111111111)
     high = minute(max_amount=5000.0)
-    link = only(link_payees(frame(high, many), CONSTANTS))
+    link = only(linked(frame(high, many)))
     ten = -64 * math.log(54 / 64)
     assert link["feature_receiver_inflow"] == pytest.approx((ten - 1 - 3) / 2 * 3 / 2)
-    assert only(link_payees(frame(many), CONSTANTS))["feature_receiver_inflow"] == 0
+    assert only(linked(frame(many)))["feature_receiver_inflow"] == 0
 
 
 def test_the_usual_rate_stops_growing_with_history() -> None:
-    long = only(link_payees(frame(profile(past=100_000)), CONSTANTS))
+    long = only(linked(frame(profile(past=100_000))))
     assert long["usual_receivers"] == pytest.approx(1 + 0.01 * (MAX_HISTORY + 2))
 
 
 def test_the_older_of_two_windows_is_the_past() -> None:
     rows = frame(profile(past=0, end=NEW_END), profile(past=30))
-    assert only(link_payees(rows, CONSTANTS))["profile_count"] == 31
+    assert only(linked(rows))["profile_count"] == 31
 
 
 def test_a_payee_of_another_minute_is_no_link() -> None:
     later = pair(payee=8, first_seen=MINUTE + MINUTE_MS, last_seen=MINUTE + MINUTE_MS)
     earlier = pair(payee=7, first_seen=0, last_seen=MINUTE - 1)
     rows = frame(pair(), later, earlier, received(), received(8), received(7))
-    assert link_payees(rows, CONSTANTS)["payee"].tolist() == [PAYEE]
+    assert linked(rows)["payee"].tolist() == [PAYEE]
 
 
 def test_an_account_without_a_past_is_measured_against_everybody() -> None:
-    link = only(link_payees(frame(profile(past=0)), CONSTANTS))
+    link = only(linked(frame(profile(past=0))))
     assert link["usual_amount"] == pytest.approx(math.exp(4.0))
 
 
 def test_score_is_the_distance_and_shares_explain_it() -> None:
-    scales = np.array([feature.scale for feature in FEATURES])
+    scales = np.array([scale_of(name) for name in FEATURES])
     centre = np.full(len(FEATURES), 0.1)
-    scorer = Scorer(CONSTANTS, centre=centre, scales=scales)
+    scorer = Scorer(CONSTANTS, FEATURES, centre=centre, scales=scales)
     rows = frame(
-        minute(max_amount=900.0, failed_count=9),
+        minute(max_amount=900.0, matching_count=9),
         pair(),
         pair(8, first_seen=0),
         received(),
         received(8),
     )
     found = only(scorer.evaluate(rows))
-    vector = np.array([found[f"feature_{name}"] for name in FEATURE_NAMES]) / scales
+    vector = np.array([found[f"feature_{name}"] for name in FEATURES]) / scales
     assert found["payee"] == PAYEE, "the new payee scores higher than the known one"
     assert found["feature_failed_count"] == 6
     assert found["score"] == pytest.approx(float(np.linalg.norm(vector - centre)))
-    assert found[SHARE_COLUMNS].sum() == pytest.approx(1.0)
+    assert found[share_columns(FEATURES)].sum() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("distinct", [1, 3, 10, 20])

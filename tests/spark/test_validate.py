@@ -14,7 +14,10 @@ from pyspark.sql import SparkSession
 from detection.decode import DECODED_COLUMNS, decode, unpack_position
 from detection.validate import VALIDATED_COLUMNS, VERDICTS, validate
 from pipeline.records import SCHEMA_JSON, encode, is_late, rejection
-from tests.support.corpus import CORPUS, VALID, transaction
+from pipeline.settings import SourceConfig
+from tests.support.bookings import BOOKING_JSON, BOOKINGS, bookings
+from tests.support.corpus import CORPUS, VALID, Case, transaction
+from tests.support.kafka import OWN
 
 SCHEMA_ID = 7
 ARRIVAL = dt.datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=dt.UTC)
@@ -22,12 +25,17 @@ ARRIVAL_MS = round(ARRIVAL.timestamp() * 1000)
 KAFKA_COLUMNS = "value binary, partition int, offset long, timestamp timestamp"
 
 
-def verdicts(spark: SparkSession, values: list[bytes | None]) -> list[str]:
+def verdicts(
+    spark: SparkSession,
+    values: list[bytes | None],
+    schema: str = SCHEMA_JSON,
+    source: SourceConfig = OWN,
+) -> list[str]:
     rows = [
         (None if value is None else bytearray(value), 1, offset, ARRIVAL)
         for offset, value in enumerate(values)
     ]
-    decoded = decode(spark.createDataFrame(rows, KAFKA_COLUMNS), {SCHEMA_ID: SCHEMA_JSON})
+    decoded = decode(spark.createDataFrame(rows, KAFKA_COLUMNS), {SCHEMA_ID: schema}, source)
     assert tuple(decoded.columns) == DECODED_COLUMNS
     validated = validate(decoded, allowed_lateness_s=60)
     assert tuple(validated.columns) == VALIDATED_COLUMNS
@@ -35,11 +43,19 @@ def verdicts(spark: SparkSession, values: list[bytes | None]) -> list[str]:
     return [VERDICTS[found[1, offset]] for offset in range(len(values))]
 
 
-def test_every_case_of_the_corpus_gets_its_verdict(spark: SparkSession) -> None:
-    found = verdicts(spark, [case.value(SCHEMA_ID, ARRIVAL_MS) for case in CORPUS])
+@pytest.mark.parametrize(
+    ("corpus", "schema", "source"),
+    [(CORPUS, SCHEMA_JSON, OWN), (BOOKINGS, BOOKING_JSON, bookings().source)],
+    ids=["own", "mapped"],
+)
+def test_every_case_of_a_corpus_gets_its_verdict(
+    spark: SparkSession, corpus: tuple[Case, ...], schema: str, source: SourceConfig
+) -> None:
+    values = [case.value(SCHEMA_ID, ARRIVAL_MS) for case in corpus]
+    found = verdicts(spark, values, schema, source)
     as_valid = [VALID if verdict in ("scored", "late") else verdict for verdict in found]
-    assert dict(zip([case.name for case in CORPUS], as_valid, strict=True)) == {
-        case.name: case.verdict for case in CORPUS
+    assert dict(zip([case.name for case in corpus], as_valid, strict=True)) == {
+        case.name: case.verdict for case in corpus
     }
 
 
@@ -68,7 +84,7 @@ def test_records_of_a_newer_schema_are_decoded_with_their_own(spark: SparkSessio
     values = [struct.pack(">bI", 0, 9) + body.getvalue()]
     rows = [(bytearray(value), 0, 0, ARRIVAL) for value in values]
     schemas = {SCHEMA_ID: SCHEMA_JSON, 9: json.dumps(newer)}
-    row = decode(spark.createDataFrame(rows, KAFKA_COLUMNS), schemas).first()
+    row = decode(spark.createDataFrame(rows, KAFKA_COLUMNS), schemas, OWN).first()
     assert row is not None
     assert row.receiver_account == "corpus-receiver"
     assert row.transaction_amount == 42.5

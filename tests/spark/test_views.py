@@ -195,7 +195,7 @@ def test_minutes_hold_what_their_names_say(spark: SparkSession) -> None:
     assert minute["transaction_count"] == 2
     assert minute["total_amount"] == 40.0
     assert minute["max_amount"] == 30.0
-    assert minute["failed_count"] == 1
+    assert minute["matching_count"] == 1
     assert int(minute["distinct_bits"]).bit_count() == 2
     assert minute["first_seen"] == START_MS + 1000
     assert minute["last_position"] == 2

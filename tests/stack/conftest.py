@@ -53,7 +53,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPipeline
 
 @pytest.fixture(scope="session")
 def played(pipeline: LocalPipeline, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Play a labelled file, the corpus and duplicates; kill the job meanwhile; drain."""
+    """Play a labelled file, the corpus and duplicates; kill two services meanwhile; drain."""
     file = tmp_path_factory.mktemp("data") / "labelled.parquet"
     options = f"--accounts {ACCOUNTS} --rate {RATE} --minutes {MINUTES} --seed 11 --out {file}"
     # More fraud than usual, so that minutes hold enough incidents to judge by.
@@ -72,13 +72,14 @@ def played(pipeline: LocalPipeline, tmp_path_factory: pytest.TempPathFactory) ->
         )
         publish_hostile(pipeline)
         kill_detection(pipeline)
+        kill(pipeline, "quality")
         publish_with_newer_schema(pipeline)
         assert player.wait(60 * MINUTES + 60) == 0
     finally:
         player.kill()
     records = read_topic(pipeline.servers, TRANSACTIONS_TOPIC)
     pipeline.wait_drained(len(records), timeout_s=120)
-    schemas = fetch_schemas(pipeline.settings.registry.url)
+    schemas = fetch_schemas(pipeline.settings.registry.url, TRANSACTIONS_TOPIC)
     return Played(pipeline, file, schemas, started_ms, records)
 
 
@@ -89,7 +90,7 @@ def now_ms() -> int:
 def publish_hostile(pipeline: LocalPipeline) -> None:
     """Publish the corpus, and some good transactions twice."""
     now = now_ms()
-    (schema_id,) = fetch_schemas(pipeline.settings.registry.url)
+    (schema_id,) = fetch_schemas(pipeline.settings.registry.url, TRANSACTIONS_TOPIC)
     records = [(case.name.encode(), case.value(schema_id, now), now) for case in CORPUS]
     good = [transaction(f"twice-{number}", now) for number in range(TWICE)]
     twice = [(item["sender_account"].encode(), encode(item, schema_id), now) for item in good]
@@ -121,6 +122,11 @@ def kill_detection(pipeline: LocalPipeline) -> None:
         120,
         "the job has scored live transactions",
     )
-    pid = pipeline.pid_of("detection")
+    kill(pipeline, "detection")
+
+
+def kill(pipeline: LocalPipeline, service: str) -> None:
+    """SIGKILL a service; wait until the launcher has started it again."""
+    pid = pipeline.pid_of(service)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: pipeline.pid_of("detection") != pid, 60, "the launcher starts the job again")
+    wait_until(lambda: pipeline.pid_of(service) != pid, 60, f"{service} is started again")

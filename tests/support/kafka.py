@@ -12,7 +12,9 @@ from typing import Any
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.records import MAGIC_BYTE, SCHEMA_JSON, WIRE_HEADER_BYTES, Transaction
+from pipeline.records import MAGIC_BYTE, WIRE_HEADER_BYTES, Transaction
+from pipeline.settings import SourceConfig, load_settings
+from pipeline.source import plain_times, to_transaction
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,16 @@ class Record:
 @functools.cache
 def _parsed(schema_json: str) -> Any:
     """Parse a schema with plain longs: fastavro has no dates beyond the year 9999."""
-    schema = json.loads(schema_json)
-    for field in schema["fields"]:
-        if isinstance(field["type"], dict):
-            field["type"] = field["type"]["type"]
-    return fastavro.parse_schema(schema)
+    return fastavro.parse_schema(json.loads(plain_times(schema_json)))
 
 
-READER_SCHEMA = _parsed(SCHEMA_JSON)
+OWN = load_settings(environment={}).source
 
 
-def decoded(value: bytes | None, schemas: Mapping[int, str]) -> Transaction | None:
-    """Return the transaction in a record's value, or None if it cannot be decoded.
+def decoded(
+    value: bytes | None, schemas: Mapping[int, str], source: SourceConfig = OWN
+) -> Transaction | None:
+    """Return the transaction in a record's value, or None if it cannot be decoded or mapped.
 
     ``schemas`` are the writers' schemas (JSON) by id.
     """
@@ -52,7 +52,8 @@ def decoded(value: bytes | None, schemas: Mapping[int, str]) -> Transaction | No
         return None
     body = io.BytesIO(value[WIRE_HEADER_BYTES:])
     try:
-        return fastavro.schemaless_reader(body, _parsed(writer), READER_SCHEMA)  # type: ignore[return-value]
+        record: Any = fastavro.schemaless_reader(body, _parsed(writer), None)
+        return to_transaction(record, source)
     except (EOFError, UnicodeDecodeError, ValueError, MemoryError, OverflowError, IndexError):
         return None
 

@@ -11,7 +11,6 @@ from detection.decode import decode
 from detection.model import current_version, load_model
 from detection.validate import LATE, SCORED, VERDICTS, validate
 from detection.views import aggregate_batches, explode_views
-from pipeline.names import TRANSACTIONS_TOPIC
 from pipeline.settings import PROJECT_ROOT
 from tests.support.pipeline import LocalPipeline
 
@@ -28,10 +27,11 @@ def recompute_alerts(
     records = (
         spark.read.format("kafka")
         .option("kafka.bootstrap.servers", pipeline.servers)
-        .option("subscribe", TRANSACTIONS_TOPIC)
+        .option("subscribe", pipeline.settings.source.topic)
         .load()
     )
-    validated = validate(decode(records, schemas), scoring.allowed_lateness_s)
+    decoded = decode(records, schemas, pipeline.settings.source)
+    validated = validate(decoded, scoring.allowed_lateness_s)
     valid = [VERDICTS.index(SCORED), VERDICTS.index(LATE)]
     first_of_id = (
         validated.where(F.col("verdict").isin(valid))
@@ -55,7 +55,7 @@ def recompute_alerts(
     )
     emitted = aggregate_batches(explode_views(numbered, "batch")).toPandas()
     model_dir = PROJECT_ROOT / scoring.model_dir
-    model = load_model(model_dir, current_version(model_dir))
+    model = load_model(model_dir, current_version(model_dir), scoring.large_amount)
     evaluations = model.scorer.evaluate(emitted)
     flagged = evaluations[evaluations["score"] >= model.review_threshold].sort_values("batch")
     last = flagged.drop_duplicates(["sender", "window_start"], keep="last")

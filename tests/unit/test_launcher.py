@@ -96,6 +96,16 @@ class TestEndpoints:
         with pytest.raises(ConfigError, match=f"^{setting}: .* is not allowed"):
             endpoints(load_settings(environment={variable: value}))
 
+    def test_a_server_that_is_left_out_may_be_anywhere(self) -> None:
+        variables = {
+            "FRAUD__KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
+            "FRAUD__REGISTRY__URL": "http://registry:9092",
+        }
+        settings = load_settings(environment=variables)
+        endpoints(settings, without=["kafka", "registry"])
+        with pytest.raises(ConfigError, match=r"^registry\.url"):
+            endpoints(settings, without=["kafka"])
+
 
 class TestChildEnvironment:
     def test_the_registry_gets_the_path_of_its_api_unless_it_has_one(self, tmp_path: Path) -> None:
@@ -104,6 +114,8 @@ class TestChildEnvironment:
         assert child["FRAUD__REGISTRY__URL"] == "http://127.0.0.1:8081/apis/ccompat/v7"
         full = load_settings(environment=child)
         assert "FRAUD__REGISTRY__URL" not in child_environment(full, Layout(tmp_path))
+        elsewhere = child_environment(plain, Layout(tmp_path), without=["registry"])
+        assert "FRAUD__REGISTRY__URL" not in elsewhere
 
     def test_a_second_pipeline_has_a_checkpoint_of_its_own(
         self, settings: Settings, tmp_path: Path

@@ -16,6 +16,8 @@ from launcher.replay import own_settings, replay
 from launcher.services import endpoints
 from pipeline.errors import PipelineError
 from pipeline.settings import load_settings
+from pipeline.source import is_own
+from tests.support import bookings
 
 COUNTS = Recount(
     published=100,
@@ -63,6 +65,11 @@ def test_a_replay_has_its_own_ports_folders_and_no_simulator(tmp_path: Path) -> 
     assert not ours.simulator.enabled
     assert Path(ours.local.dir) == tmp_path
     assert Path(ours.scoring.checkpoint_dir).parent == tmp_path
+
+
+def test_a_replay_reads_what_it_publishes_whatever_the_machine_watches(tmp_path: Path) -> None:
+    ours = load_settings(environment={**bookings.VARIABLES, **own_settings(tmp_path)})
+    assert is_own(ours.source)
 
 
 def test_free_ports_are_distinct() -> None:

@@ -10,6 +10,7 @@ import fastavro
 import pytest
 
 from pipeline.records import REASONS, SCHEMA_JSON, dead_letter_reason, encode, is_late, rejection
+from tests.support.bookings import BOOKING_JSON, BOOKINGS, bookings
 from tests.support.corpus import CORPUS, VALID, Case, transaction
 from tests.support.kafka import decoded
 
@@ -20,6 +21,12 @@ ARRIVAL_MS = 1_772_366_400_000
 def test_the_corpus_gets_its_verdicts(case: Case) -> None:
     verdict = rejection(decoded(case.value(7, ARRIVAL_MS), {7: SCHEMA_JSON}), ARRIVAL_MS)
     assert (verdict or VALID) == case.verdict
+
+
+@pytest.mark.parametrize("case", BOOKINGS, ids=lambda case: case.name)
+def test_mapped_records_of_somebody_else_get_their_verdicts(case: Case) -> None:
+    record = decoded(case.value(7, ARRIVAL_MS), {7: BOOKING_JSON}, bookings().source)
+    assert (rejection(record, ARRIVAL_MS) or VALID) == case.verdict
 
 
 def test_the_first_broken_rule_gives_the_reason() -> None:

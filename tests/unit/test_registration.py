@@ -14,6 +14,7 @@ from pipeline import names, records
 from pipeline.errors import PipelineError
 from pipeline.settings import PROJECT_ROOT, Secret, Settings, load_settings
 from registration import connector, schema, topics, waiting
+from tests.support.bookings import BOOKING_JSON, TOPIC, bookings
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, *answers: tuple[int, Any] | Exception
 
 
 def test_topics_are_those_of_the_contract(settings: Settings) -> None:
-    wanted = {topic.name: topic for topic in topics.wanted_topics(settings.kafka)}
+    wanted = {topic.name: topic for topic in topics.wanted_topics(settings)}
     assert set(wanted) == {
         names.TRANSACTIONS_TOPIC,
         names.GROUND_TRUTH_TOPIC,
@@ -75,8 +76,14 @@ def test_topics_are_those_of_the_contract(settings: Settings) -> None:
 
 def test_size_limit_is_shared_by_the_partitions(settings: Settings) -> None:
     kafka = dataclasses.replace(settings.kafka, partitions=4, transactions_retention_gib=2.0)
-    wanted = topics.wanted_topics(kafka)
+    wanted = topics.wanted_topics(dataclasses.replace(settings, kafka=kafka))
     assert wanted[0].config["retention.bytes"] == str(2**29)
+
+
+def test_topic_of_somebody_else_is_not_ours_to_make(settings: Settings) -> None:
+    theirs = dataclasses.replace(settings, source=bookings().source)
+    assert names.TRANSACTIONS_TOPIC not in {topic.name for topic in topics.wanted_topics(theirs)}
+    assert TOPIC not in {topic.name for topic in topics.wanted_topics(theirs)}
 
 
 # schema
@@ -110,6 +117,24 @@ def test_incompatible_schema_is_an_error_for_people(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("no_pause")
+def test_schema_of_somebody_else_is_waited_for_and_only_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing, latest = (404, {}), (200, {"schema": BOOKING_JSON})
+    server = serve(monkeypatch, (200, []), missing, (200, [1]), latest)
+    schema.wait_for_source("http://registry", bookings().source)
+    assert {call[0] for call in server.calls} == {"GET"}
+    assert server.calls[-1][1] == f"http://registry/subjects/{TOPIC}-value/versions/latest"
+
+
+def test_mapping_that_does_not_fit_the_schema_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, (200, []), (200, [1]), (200, {"schema": BOOKING_JSON}))
+    source = bookings(FRAUD__SOURCE__MAPPING__TRANSACTION_ID="txnID").source
+    with pytest.raises(PipelineError, match=r"source\.mapping\.transaction_id: 'txnID'.*txnId"):
+        schema.wait_for_source("http://registry", source)
+
+
+@pytest.mark.usefixtures("no_pause")
 def test_registry_may_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = requests.ConnectionError("refused")
     serve(monkeypatch, refused, (503, {}), (200, []), (200, {}), (200, {"id": 1}))
@@ -129,10 +154,21 @@ def test_rendered_connector_has_no_placeholder_and_only_texts(settings: Settings
     config = connector.render(settings, environment={})
     assert all(isinstance(value, str) and "${" not in value for value in config.values())
     assert config["topics"] == names.TRANSACTIONS_TOPIC
+    assert "transaction_id=transaction_id, " in config["source.mapping"]
     assert config["errors.deadletterqueue.topic.name"] == names.DEAD_LETTER_TOPIC
     assert config["rules.transaction.types"].split(",") == list(records.TRANSACTION_TYPES)
     assert float(config["rules.max.amount"]) == records.MAX_AMOUNT
     assert int(config["rules.max.age.ms"]) == records.MAX_AGE_MS
+
+
+def test_the_sink_maps_as_the_settings_say() -> None:
+    config = connector.render(bookings(), environment={})
+    assert config["topics"] == TOPIC
+    assert "sender_account=debtor.iban, " in config["source.mapping"]
+    assert config["source.mapping"].endswith("transaction_status=")
+    assert config["source.time.format"] == "iso_8601"
+    assert config["source.amount.divisor"] == "100"
+    assert config["source.type.values"] == "CARD=purchase, WIRE=transfer"
 
 
 def test_unknown_placeholder_is_named(

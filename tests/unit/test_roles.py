@@ -20,6 +20,12 @@ def test_permissions_name_tables_that_exist() -> None:
     assert tables == set(table_columns())
 
 
+def test_the_detection_job_can_read_no_label() -> None:
+    resources = {where for _, where in roles.PERMISSIONS["spark"]}
+    assert all(where.startswith("TABLE ") for where in resources)  # none of them all at once
+    assert not resources & {"TABLE fraud.fraud_labels", "TABLE fraud.detection_quality"}
+
+
 def test_a_missing_permission_is_granted_and_another_revoked() -> None:
     granted = [("SELECT", "KEYSPACE fraud"), ("MODIFY", "TABLE fraud.pipeline_status")]
     assert roles.permission_changes("dashboard", granted) == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,12 +23,15 @@ def error_of(environment: dict[str, str], path: Path = CONFIG) -> str:
     return message
 
 
+def shape(settings: Any) -> Any:
+    """Return sections and keys without the values."""
+    is_section = isinstance(settings, dict)
+    return {key: shape(value) for key, value in settings.items()} if is_section else None
+
+
 def test_config_file_has_exactly_the_keys_of_the_dataclasses() -> None:
     document = yaml.safe_load(CONFIG.read_text())
-    settings = dataclasses.asdict(load_settings(environment={}))
-    assert {name: set(keys) for name, keys in document.items()} == {
-        name: set(keys) for name, keys in settings.items()
-    }
+    assert shape(document) == shape(dataclasses.asdict(load_settings(environment={})))
 
 
 def test_environment_overrides_the_file() -> None:
@@ -36,6 +40,16 @@ def test_environment_overrides_the_file() -> None:
     )
     assert settings.simulator.rate_per_s == 7.0
     assert settings.simulator.enabled is False
+
+
+def test_environment_reaches_a_section_within_a_section() -> None:
+    variables = {
+        "FRAUD__SOURCE__MAPPING__SENDER_ACCOUNT": "debtor.iban",
+        "FRAUD__SOURCE__MAPPING__TRANSACTION_TYPE": "",
+    }
+    mapping = load_settings(environment=variables).source.mapping
+    assert (mapping.sender_account, mapping.transaction_type) == ("debtor.iban", "")
+    assert mapping.receiver_account == "receiver_account"
 
 
 def test_a_secret_is_read_from_a_file_and_never_shown(tmp_path: Path) -> None:
@@ -57,6 +71,16 @@ def test_a_secret_file_that_is_missing_is_named() -> None:
     [
         ("FRAUD__KAFKA__PARTITION", "2", "unknown key; did you mean partitions?"),
         ("FRAUD__KAFFKA__PARTITIONS", "2", "unknown section; did you mean kafka?"),
+        ("FRAUD__KAFFKA", "2", "unknown section; did you mean kafka?"),
+        ("FRAUD__SOURCE__MAPPING", "2", "unknown key; known are"),
+        ("FRAUD__SOURCE__MAPING__SENDER_ACCOUNT", "a", "unknown section; did you mean mapping?"),
+        ("FRAUD__SOURCE__MAPPING__SENDER", "a", "unknown key; did you mean sender_account?"),
+        ("FRAUD__SOURCE__MAPPING__SENDER_ACCOUNT", "", "it must be a field, or a path"),
+        ("FRAUD__SOURCE__MAPPING__TRANSACTION_TYPE", "a..b", "it must be a field, a path, or em"),
+        ("FRAUD__SOURCE__TIME_FORMAT", "epoch", "it must be one of epoch_s, epoch_ms"),
+        ("FRAUD__SOURCE__TYPE_VALUES", "CARD=card", "it must be THEIRS=OURS, comma separated"),
+        ("FRAUD__SOURCE__TOPIC", "a b", "it must be the name of a Kafka topic"),
+        ("FRAUD__SOURCE__TOPIC", "payments", "simulator.enabled: True is not allowed"),
         ("FRAUD__KAFKA__PARTITIONS", "two", "'two' is not allowed; it must be a whole number"),
         ("FRAUD__KAFKA__PARTITIONS", "0", "0 is not allowed; it must be a number from 1 to 64"),
         ("FRAUD__SIMULATOR__RATE_PER_S", "nan", "nan is not allowed"),
@@ -94,6 +118,14 @@ def test_a_key_that_the_file_lacks_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yml"
     path.write_text(yaml.safe_dump(document))
     assert error_of({}, path) == "display.currency: missing in config.yml"
+
+
+def test_a_section_that_a_section_lacks_is_named(tmp_path: Path) -> None:
+    document = yaml.safe_load(CONFIG.read_text())
+    document["source"]["mapping"] = "identity"
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(document))
+    assert error_of({}, path).startswith("source.mapping: missing in config.yml")
 
 
 def test_settings_are_frozen() -> None:

@@ -10,8 +10,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from pipeline import names
 from watcher import servers
-from watcher.offsets import TOPICS, History, Offsets
+from watcher.offsets import OTHER_TOPICS, History, Offsets
 from watcher.restarts import LONGEST_RETRY_S, TRIES_UNTIL_FAILED, RestartPolicy
+
+SOURCE = "payments"
 
 
 class FakeConnect:
@@ -58,12 +60,12 @@ def rest(monkeypatch: pytest.MonkeyPatch) -> FakeConnect:
 
 @pytest.fixture
 def kafka() -> servers.Kafka:
-    return servers.Kafka("127.0.0.1:1")
+    return servers.Kafka("127.0.0.1:1", SOURCE)
 
 
 def offsets(transactions: int, stored: int) -> Offsets:
-    end = dict.fromkeys(TOPICS, 3) | {names.TRANSACTIONS_TOPIC: transactions}
-    return Offsets(dict.fromkeys(TOPICS, 0), end, stored)
+    end = dict.fromkeys(OTHER_TOPICS, 3) | {SOURCE: transactions}
+    return Offsets(dict.fromkeys(end, 0), end, stored)
 
 
 # history
@@ -147,7 +149,7 @@ def test_only_a_minute_of_health_forgets_the_restarts() -> None:
 def test_unreachable_kafka_is_failed_and_forgets_its_offsets(
     kafka: servers.Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(admin: object) -> Offsets:
+    def unreachable(*_: object) -> Offsets:
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     kafka.offsets = offsets(10, 10)
@@ -161,31 +163,31 @@ def test_unreachable_kafka_is_failed_and_forgets_its_offsets(
 def test_kafka_reports_offsets_and_dead_letters(
     kafka: servers.Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "read_offsets", lambda admin: offsets(10, 10))
+    monkeypatch.setattr(servers, "read_offsets", lambda *_: offsets(10, 10))
     kafka.poll(0.0)
-    monkeypatch.setattr(servers, "read_offsets", lambda admin: offsets(50, 10))
+    monkeypatch.setattr(servers, "read_offsets", lambda *_: offsets(50, 10))
     status = kafka.poll(2.0)
     assert (status.state, status.rate) == ("running", 20.0)
-    assert status.details["end_offset.transactions"] == "50"
-    assert status.details["start_offset.transactions"] == "0"
+    assert status.details["published"] == "50"
+    assert status.details[f"start_offset.{SOURCE}"] == "0"
     assert status.details["dead_letters"] == "3"
 
 
 def test_kafka_without_a_topic_is_degraded(
     kafka: servers.Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "read_offsets", lambda admin: Offsets({}, {}, 0))
+    monkeypatch.setattr(servers, "read_offsets", lambda *_: Offsets({}, {}, 0))
     status = kafka.poll(0.0)
     assert status.state == "degraded"
-    assert status.error == f"topics are missing: {', '.join(TOPICS)}"
+    assert status.error == f"topics are missing: {', '.join((SOURCE, *OTHER_TOPICS))}"
 
 
 def test_registry_knows_the_subject_or_is_degraded(rest: FakeConnect) -> None:
-    registry = servers.Registry("http://registry:8081")
+    registry = servers.Registry("http://registry:8081", "payments-value")
     assert registry.poll().state == "failed"
-    rest.body = []
-    assert registry.poll().state == "degraded"
     rest.body = [names.TRANSACTIONS_SUBJECT]
+    assert registry.poll().state == "degraded"
+    rest.body = ["payments-value"]
     assert registry.poll().state == "running"
 
 

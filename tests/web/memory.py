@@ -31,6 +31,10 @@ def alert_row(
         "features": {"receiver_spread": 2.0, "amount_surprise": 1.5},
         "usual": {"amount_surprise": 40.25, "receiver_spread": 1.0, "failed_count": 0.0},
         "contributions": {"receiver_spread": 0.64, "amount_surprise": 0.36},
+        "actual": {"receiver_spread": 3.07, "amount_surprise": 720.5, "failed_count": 0.0},
+        "counterfactuals": {"amount_surprise": 0.75},
+        "limits": {"amount_surprise": 182.39},
+        "no_alert_if": ["No alert with amounts of at most 182.39 in the minute (here 720.50)."],
         "transaction_id": "7f2c1c1e-3b5e-4f0a-9a53-0d8a1f6d2b11",
         "transaction_amount": 720.5,
         "receiver_account": "ACC-9",
@@ -100,10 +104,81 @@ def status_row(component: str, **values: Any) -> dict[str, Any]:
     }
 
 
+def shadow_alert_row(
+    window_start: dt.datetime = THIS_MINUTE, sender: str = "ACC-1", **values: Any
+) -> dict[str, Any]:
+    return {
+        "hour": floor_hour(window_start),
+        "window_start": window_start,
+        "sender_account": sender,
+        "model_version": "m2",
+        "score": 2.0,
+        "threshold": 0.9,
+        "severity": "medium",
+        "reason": "3 new receivers in a minute, usually 1",
+        "run_id": "run-1",
+        "batch_id": 7,
+        "scored_at": window_start + dt.timedelta(seconds=1),
+        **values,
+    }
+
+
+def label_row(window_start: dt.datetime, sender: str, **values: Any) -> dict[str, Any]:
+    return {
+        "hour": floor_hour(window_start),
+        "window_start": window_start,
+        "sender_account": sender,
+        "pattern": "velocity",
+        "incident_id": "incident-1",
+        **values,
+    }
+
+
+def batch_row(**values: Any) -> dict[str, Any]:
+    return {
+        "run_id": "run-1",
+        "day": NOW.date(),
+        "batch_id": 7,
+        "started_at": NOW - dt.timedelta(seconds=1),
+        "first_offsets": {0: 100},
+        "last_offsets": {0: 119},
+        "model_version": "m1",
+        "shadow_version": None,
+        "versions_since": NOW - HOUR,
+        "totals": {"read": 120, "scored": 120},
+        **values,
+    }
+
+
 def detection_row(**values: Any) -> dict[str, Any]:
     watermark = (NOW - 2 * MINUTE - dt.timedelta(seconds=2)).isoformat()
     details = {"watermark": watermark, **values.pop("details", {})}
     return status_row("detection", details=details, **values)
+
+
+def quality_row(**values: Any) -> dict[str, Any]:
+    return {
+        "period": "hour",
+        "period_end": THIS_MINUTE - 2 * MINUTE,
+        "computed_at": NOW - dt.timedelta(seconds=20),
+        "fraud_minutes": 40,
+        "incidents": 16,
+        "review_alerts": 80,
+        "review_precision": 0.375,
+        "review_recall": 0.75,
+        "review_incident_recall": 0.875,
+        "alert_alerts": 35,
+        "alert_precision": 0.6,
+        "alert_recall": 0.525,
+        "alert_incident_recall": 0.8125,
+        "average_precision": 0.4321,
+        "found_incidents": 14,
+        "delay_median_s": 7.25,
+        "delay_p95_s": 61.5,
+        "pattern_incidents": {"velocity": 15, "card_testing": 1},
+        "pattern_incident_recall": {"velocity": 0.8667, "card_testing": 1.0},
+        **values,
+    }
 
 
 class InMemoryRepository:
@@ -114,6 +189,10 @@ class InMemoryRepository:
         self.metrics_rows: list[Row] = []
         self.alert_rows: list[Row] = []
         self.transaction_rows: list[Row] = []
+        self.batch_rows: list[Row] = []
+        self.shadow_alert_rows: list[Row] = []
+        self.label_rows: list[Row] = []
+        self.quality_rows: list[Row] = []
         self.outage: Exception | None = None
         self.reads: list[str] = []
 
@@ -140,7 +219,7 @@ class InMemoryRepository:
         return {
             hour: [
                 row
-                for row in self._newest_first()
+                for row in _newest_first(self.alert_rows)
                 if row["hour"] == hour and (after is None or _is_after(row, after))
             ][:limit]
             for hour in hours
@@ -152,7 +231,7 @@ class InMemoryRepository:
         self._note("account_alerts")
         return [
             row
-            for row in self._newest_first()
+            for row in _newest_first(self.alert_rows)
             if row["sender_account"] == sender_account
             and (before is None or row["window_start"] < before)
         ][:limit]
@@ -168,6 +247,11 @@ class InMemoryRepository:
         rows = (row for row in self.transaction_rows if row["transaction_id"] == transaction_id)
         return next(rows, None)
 
+    def quality(self, periods: Sequence[str]) -> Mapping[str, Row | None]:
+        self._note("quality")
+        newest = {row["period"]: row for row in self.quality_rows}
+        return {period: newest.get(period) for period in periods}
+
     def account_transactions(
         self, account: str, days: Sequence[dt.date], limit: int
     ) -> Sequence[Row]:
@@ -178,10 +262,24 @@ class InMemoryRepository:
             if account in (row["sender_account"], row["receiver_account"])
         ]
 
-    def _newest_first(self) -> list[Row]:
-        return sorted(
-            self.alert_rows, key=lambda row: (-to_ms(row["window_start"]), row["sender_account"])
+    def newest_batch(self, run_id: str, day: dt.date) -> Row | None:
+        self._note("newest_batch")
+        rows = [row for row in self.batch_rows if (row["run_id"], row["day"]) == (run_id, day)]
+        return max(rows, key=lambda row: row["batch_id"], default=None)
+
+    def compared(
+        self, hour: dt.datetime, limit: int
+    ) -> tuple[Sequence[Row], Sequence[Row], Sequence[Row]]:
+        self._note("compared")
+        alerts, shadow_alerts, labels = (
+            [row for row in _newest_first(rows) if row["hour"] == hour][:limit]
+            for rows in (self.alert_rows, self.shadow_alert_rows, self.label_rows)
         )
+        return alerts, shadow_alerts, labels
+
+
+def _newest_first(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (-to_ms(row["window_start"]), row["sender_account"]))
 
 
 def _is_after(row: Row, position: Position) -> bool:

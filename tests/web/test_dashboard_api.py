@@ -21,8 +21,9 @@ from tests.web.memory import (
 
 ALERT_FIELDS = {
     "id", "window_start", "window_end", "sender_account", "score", "threshold", "severity",
-    "reason", "features", "contributions", "usual", "model_version", "provisional", "review",
-    "transaction_id", "event_time", "scored_at",
+    "reason", "features", "contributions", "usual", "actual", "counterfactuals", "limits",
+    "no_alert_if", "model_version", "provisional", "review", "transaction_id", "event_time",
+    "scored_at",
 }  # fmt: skip
 
 
@@ -120,7 +121,10 @@ def test_without_any_answer_the_api_says_503(
     client: FlaskClient, repository: InMemoryRepository
 ) -> None:
     repository.fail()
-    for path in ("/api/overview", "/api/alerts", "/api/system", "/readyz", "/", "/system"):
+    for path in (
+        "/api/overview", "/api/alerts", "/api/system", "/api/quality", "/readyz", "/", "/system",
+        "/quality",
+    ):  # fmt: skip
         response = client.get(path)
         assert response.status_code == 503
         assert response.headers["Retry-After"] == "2"
@@ -144,6 +148,17 @@ def test_alert_json_has_the_fields_of_the_contract(client: FlaskClient) -> None:
     assert set(alert) == ALERT_FIELDS | {"transaction_amount"}
     assert alert["window_start"] == "2026-03-14T15:09:00.000Z"
     assert alert["review"] is None
+    assert alert["counterfactuals"] == {"amount_surprise": 0.75, "receiver_spread": None}
+    assert alert["limits"] == {"amount_surprise": 182.39, "receiver_spread": None}
+
+
+def test_an_alert_stored_without_counterfactuals_claims_none(
+    client: FlaskClient, repository: InMemoryRepository
+) -> None:
+    columns = ("actual", "counterfactuals", "limits", "no_alert_if")
+    repository.alert_rows = [alert_row(**dict.fromkeys(columns))]
+    (alert,) = client.get("/api/alerts").get_json()["alerts"]
+    assert [alert[column] for column in columns] == [{}, {}, {}, []]
 
 
 def test_an_alert_is_provisional_until_the_watermark_has_passed_its_minute(
@@ -245,7 +260,7 @@ def test_accounting_adds_up(client: FlaskClient, repository: InMemoryRepository)
         "rejected.undecodable": "25",
         "rejected.future": "5",
     }
-    kafka = {"end_offset.transactions": "1000", "end_offset.transactions.dlq": "30"}
+    kafka = {"published": "1000", "end_offset.transactions.dlq": "30"}
 
     def accounting() -> dict[str, object]:
         repository.status_rows = [
@@ -276,10 +291,24 @@ def test_accounting_adds_up(client: FlaskClient, repository: InMemoryRepository)
     details["read_offsets"] = "999"
     assert accounting()["pending"] == 1
     assert accounting()["status"] == "in flight"
+    details["read_offsets"], details["read"] = "1000", "900"
+    kafka["published"] = "1001"
+    assert (accounting()["published"], accounting()["pending"]) == (901, 1)
+    assert accounting()["raw"] == 850
     stored = "10"
     assert accounting()["raw"] == 0
     details["late"] = "not a number"
     assert accounting()["status"] == "unknown"
+
+
+def test_accounting_waits_for_a_job_that_starts(
+    client: FlaskClient, repository: InMemoryRepository
+) -> None:
+    repository.status_rows = [status_row("detection", state="starting")]
+    assert client.get("/api/system").get_json()["accounting"]["status"] == "starting"
+    assert "The detection job is starting" in client.get("/system").text
+    repository.status_rows = [status_row("detection")]
+    assert client.get("/api/system").get_json()["accounting"]["status"] == "unknown"
 
 
 def test_components_are_missing_stale_or_what_they_say(
@@ -297,6 +326,7 @@ def test_components_are_missing_stale_or_what_they_say(
         "registry": "missing",
         "connect": "missing",
         "detection": "running",
+        "quality": "missing",
         "watcher": "missing",
         "cassandra": "running",
         "dashboard": "running",

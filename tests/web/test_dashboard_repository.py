@@ -26,10 +26,15 @@ def columns(table: str) -> set[str]:
 @pytest.mark.parametrize("name", repository._STATEMENTS)
 def test_statements_name_only_columns_of_the_schema(name: str) -> None:
     cql = repository._STATEMENTS[name]
-    match = re.fullmatch(r"SELECT \* FROM (\w+)(?: WHERE (.*?))?(?: LIMIT \?)?", cql)
+    match = re.fullmatch(
+        r"SELECT (\*|[\w, ]+) FROM (\w+)(?: WHERE (.*?))?(?: ORDER BY (\w+) DESC)?(?: LIMIT \?)?",
+        cql,
+    )
     assert match is not None, f"not a read of the expected form: {cql}"
-    table, conditions = match.groups()
+    selected, table, conditions, order = match.groups()
     named = re.findall(r"(\w+) [=<>] \?", conditions or "")
+    named += [] if selected == "*" else selected.split(", ")
+    named += [order] if order else []
     assert set(named) <= columns(table)
     assert "ALLOW FILTERING" not in cql
 
@@ -43,7 +48,11 @@ def test_rows_used_in_tests_have_the_columns_of_the_schema() -> None:
     assert set(memory.alert_row()) == columns("fraud_alerts")
     assert columns("fraud_alerts") == columns("fraud_alerts_by_account")
     assert set(memory.metrics_row(memory.NOW)) == columns("metrics")
+    assert set(memory.quality_row()) == columns("detection_quality")
     assert set(memory.status_row("kafka")) == columns("pipeline_status")
+    assert set(memory.batch_row()) == columns("batches")
+    assert set(memory.shadow_alert_row()) == columns("shadow_alerts")
+    assert set(memory.label_row(memory.NOW, "ACC-1")) <= columns("fraud_labels")
 
 
 def test_reads_fail_fast_while_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ from flask.testing import FlaskClient
 
 import dashboard
 from dashboard import create_app
+from dashboard.formats import DASH
 from dashboard.guards import HEADERS
 from pipeline.settings import load_settings
-from tests.web.memory import NOW, InMemoryRepository, alert_row
+from tests.web.memory import NOW, THIS_MINUTE, InMemoryRepository, alert_row, metrics_row
 
 PACKAGE = Path(dashboard.__file__).parent
 VENDOR = PACKAGE / "static" / "vendor" / "uplot-1.6.32"
@@ -35,7 +36,9 @@ def test_the_factory_builds_independent_apps_without_connecting() -> None:
     assert create_app(settings) is not create_app(settings)
 
 
-@pytest.mark.parametrize("path", ["/", "/alerts", "/system", "/accounts/ACC-1"])
+@pytest.mark.parametrize(
+    "path", ["/", "/alerts", "/quality", "/models", "/system", "/accounts/ACC-1"]
+)
 def test_pages_answer(client: FlaskClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 200
@@ -56,16 +59,53 @@ def test_the_alert_page_explains_the_alert(
 ) -> None:
     (alert,) = client.get("/api/alerts").get_json()["alerts"]
     text = client.get(f"/alerts/{alert['id']}").text
-    assert "New receivers in this minute" in text
-    assert "64 %" in text
-    compared = 'Largest amount</th><td class="number">720</td><td class="number">40.2</td>'
-    assert compared in text
+    assert explanation_rows(text) == [
+        ["Receivers in the minute", "3", "1", "64 %", DASH],
+        ["Largest amount in the minute", "720.50", "40.25", "36 %", "182.39"],
+    ]
+    assert "No alert with amounts of at most 182.39 in the minute (here 720.50)." in text
     assert "offset 4711" in text
     assert "provisional" in text
     assert "not stored yet, or expired" in text
     raw = {"transaction_id": alert["transaction_id"], "kafka_partition": 1, "kafka_offset": 4711}
     repository.transaction_rows = [raw]
     assert "stored (partition 1" in client.get(f"/alerts/{alert['id']}").text
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (999_999.4, "999,999"),
+        (1_234_567.0, "1.23 M"),
+        (45_600_000_000.0, "45.6 B"),
+        (1e12, "1.00 T"),
+        (123_456e9, "123 T"),
+    ],
+)
+def test_a_flagged_amount_of_any_size_fits_its_tile(
+    client: FlaskClient, repository: InMemoryRepository, amount: float, shown: str
+) -> None:
+    repository.metrics_rows = [metrics_row(THIS_MINUTE, flagged_amount=amount)]
+    assert f'data-part="value">{shown}</span>' in client.get("/").text
+
+
+def explanation_rows(text: str) -> list[list[str]]:
+    """Return the cells of the table that explains the score, as text."""
+    (table,) = re.findall(r'<table class="explanation">(.*?)</table>', text, re.DOTALL)
+    body = table.partition("</thead>")[2]
+    rows = re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in cells]
+
+
+def test_an_alert_that_nothing_alone_would_have_prevented_says_so(
+    client: FlaskClient, repository: InMemoryRepository
+) -> None:
+    repository.alert_rows = [alert_row(counterfactuals={}, limits={}, no_alert_if=[])]
+    (alert,) = client.get("/api/alerts").get_json()["alerts"]
+    assert alert["counterfactuals"] == {"amount_surprise": None, "receiver_spread": None}
+    text = client.get(f"/alerts/{alert['id']}").text
+    assert "No single one of them at a lower value would have prevented the alert" in text
 
 
 def test_an_alert_survives_missing_values(

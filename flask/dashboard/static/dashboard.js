@@ -28,6 +28,15 @@
     const size = Math.abs(value);
     return number(value, size >= 100 || Number.isInteger(value) ? 0 : size >= 10 ? 1 : 2);
   };
+  const abbreviated = (value) => {
+    for (const [unit, size] of [["T", 1e12], ["B", 1e9], ["M", 1e6]]) {
+      const scaled = Math.abs(value) / size;
+      if (isKnown(value) && scaled >= 1) {
+        return `${number(value / size, scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2)} ${unit}`;
+      }
+    }
+    return number(value);
+  };
   const percent = (share) => (isKnown(share) ? `${number(share * 100, 2)} %` : DASH);
   const durationMs = (ms) =>
     !isKnown(ms) ? DASH : ms >= 10000 ? `${number(ms / 1000, 1)} s` : `${number(ms)} ms`;
@@ -128,8 +137,8 @@
       `${compact(isKnown(data.alerts) ? data.alerts / minutes : null)} per min`, column("alerts"));
     showTile("alert_rate", percent(data.alert_rate), `${number(data.failed)} failed payments`,
       series.map((entry) => (entry.transactions ? entry.alerts / entry.transactions : null)));
-    showTile("flagged_amount", number(data.flagged_amount),
-      `of ${number(data.amount)} ${currency}`, column("flagged_amount"));
+    showTile("flagged_amount", abbreviated(data.flagged_amount),
+      `of ${abbreviated(data.amount)} ${currency}`, column("flagged_amount"));
     showTile("latency", durationMs(latency.p95),
       `p50 ${number(latency.p50)} · p99 ${number(latency.p99)}`, column("latency_p95_ms"));
     showTile("lag", number(data.lag.messages), `${compact(data.lag.seconds)} s behind`);

@@ -38,6 +38,7 @@ public final class CassandraSinkTask extends SinkTask {
 
   private final Function<SinkConfig, RowStore> stores;
   private List<TableMapping> mappings;
+  private SourceMapping source;
   private Rules rules;
   private int maxInFlight;
   private ErrantRecordReporter reporter;
@@ -59,6 +60,7 @@ public final class CassandraSinkTask extends SinkTask {
   public void start(Map<String, String> properties) {
     SinkConfig config = new SinkConfig(properties);
     mappings = config.mappings();
+    source = config.source();
     rules = config.rules();
     maxInFlight = config.getInt(SinkConfig.MAX_IN_FLIGHT);
     reporter = context.errantRecordReporter();
@@ -99,7 +101,7 @@ public final class CassandraSinkTask extends SinkTask {
     PendingWrites writes = new PendingWrites(maxInFlight);
     try {
       for (SinkRecord record : records) {
-        Optional<Transaction> transaction = Transaction.from(record.value());
+        Optional<Transaction> transaction = source.transaction(record.value());
         long arrivalMs = Objects.requireNonNullElse(record.timestamp(), -1L);
         Optional<RejectedRecordException> rejection = rules.rejection(transaction, arrivalMs);
         if (rejection.isPresent()) {

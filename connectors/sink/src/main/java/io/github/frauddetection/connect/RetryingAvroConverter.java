@@ -6,6 +6,7 @@ import java.util.Map;
 import java.util.Set;
 import org.apache.kafka.common.config.ConfigException;
 import org.apache.kafka.common.header.Headers;
+import org.apache.kafka.connect.data.Field;
 import org.apache.kafka.connect.data.Schema;
 import org.apache.kafka.connect.data.SchemaAndValue;
 import org.apache.kafka.connect.data.Struct;
@@ -141,14 +142,22 @@ public final class RetryingAvroConverter implements Converter {
    * readers refuse them, so a U+FFFD must be in the bytes as well.
    */
   private static boolean hasMalformedText(Struct struct, byte[] bytes) {
-    long decoded =
-        struct.schema().fields().stream()
-            .map(struct::get)
-            .filter(String.class::isInstance)
-            .flatMapToInt(text -> ((String) text).chars())
-            .filter(letter -> letter == REPLACEMENT)
-            .count();
+    long decoded = decodedReplacements(struct);
     return decoded > 0 && decoded > encodedReplacements(bytes);
+  }
+
+  /** Counts them in the texts of a record and of the records within it. */
+  private static long decodedReplacements(Struct struct) {
+    long count = 0;
+    for (Field field : struct.schema().fields()) {
+      Object value = struct.get(field);
+      if (value instanceof String text) {
+        count += text.chars().filter(letter -> letter == REPLACEMENT).count();
+      } else if (value instanceof Struct inner) {
+        count += decodedReplacements(inner);
+      }
+    }
+    return count;
   }
 
   private static long encodedReplacements(byte[] bytes) {

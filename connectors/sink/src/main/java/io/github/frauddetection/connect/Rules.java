@@ -19,13 +19,13 @@ record Rules(
   /**
    * Returns why a record is rejected, or empty if it is valid.
    *
-   * @param transaction empty when the record is not a transaction of the contract
+   * @param transaction empty when the record could not be mapped to one
    * @param arrivalMs timestamp of the Kafka record
    */
   Optional<RejectedRecordException> rejection(Optional<Transaction> transaction, long arrivalMs) {
     if (transaction.isEmpty()) {
       return Optional.of(
-          new RejectedRecordException("undecodable", "null or without the fields of schema.avsc"));
+          new RejectedRecordException("undecodable", "null, or without what source.mapping names"));
     }
     return Optional.ofNullable(firstBroken(transaction.get(), arrivalMs));
   }

@@ -2,6 +2,7 @@ package io.github.frauddetection.connect;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import org.apache.kafka.common.config.AbstractConfig;
@@ -11,6 +12,7 @@ import org.apache.kafka.common.config.ConfigDef.LambdaValidator;
 import org.apache.kafka.common.config.ConfigDef.NonEmptyString;
 import org.apache.kafka.common.config.ConfigDef.Range;
 import org.apache.kafka.common.config.ConfigDef.Type;
+import org.apache.kafka.common.config.ConfigDef.ValidString;
 import org.apache.kafka.common.config.ConfigDef.Validator;
 import org.apache.kafka.common.config.ConfigException;
 
@@ -26,6 +28,13 @@ final class SinkConfig extends AbstractConfig {
   static final String REQUEST_TIMEOUT_MS = "cassandra.request.timeout.ms";
   static final String MAX_IN_FLIGHT = "max.in.flight";
   static final String TABLES = "tables";
+  static final String SOURCE_MAPPING = "source.mapping";
+  static final String TIME_FORMAT = "source.time.format";
+  static final String AMOUNT_DIVISOR = "source.amount.divisor";
+  static final String TYPE_VALUES = "source.type.values";
+  static final String STATUS_VALUES = "source.status.values";
+  static final String DEFAULT_TYPE = "source.default.type";
+  static final String DEFAULT_STATUS = "source.default.status";
   static final String TYPES = "rules.transaction.types";
   static final String STATUSES = "rules.transaction.statuses";
   static final String MAX_ID_BYTES = "rules.max.id.bytes";
@@ -118,6 +127,51 @@ final class SinkConfig extends AbstractConfig {
               Importance.HIGH,
               "Tables that every record is written to; table.<name>.mapping says how.")
           .define(
+              SOURCE_MAPPING,
+              Type.STRING,
+              ConfigDef.NO_DEFAULT_VALUE,
+              new NonEmptyString(),
+              Importance.HIGH,
+              "Where each field of a transaction stands in the record: field=path, ...")
+          .define(
+              TIME_FORMAT,
+              Type.STRING,
+              ConfigDef.NO_DEFAULT_VALUE,
+              ValidString.in("epoch_s", "epoch_ms", "epoch_us", "iso_8601"),
+              Importance.HIGH,
+              "How the record writes the moment of the transaction.")
+          .define(
+              AMOUNT_DIVISOR,
+              Type.DOUBLE,
+              ConfigDef.NO_DEFAULT_VALUE,
+              ABOVE_ZERO,
+              Importance.HIGH,
+              "What the record's amount is divided by: 100 when it is in cents.")
+          .define(
+              TYPE_VALUES,
+              Type.STRING,
+              ConfigDef.NO_DEFAULT_VALUE,
+              Importance.MEDIUM,
+              "Their types and what stands for them: theirs=ours, ...; may be empty.")
+          .define(
+              STATUS_VALUES,
+              Type.STRING,
+              ConfigDef.NO_DEFAULT_VALUE,
+              Importance.MEDIUM,
+              "Their statuses and what stands for them: theirs=ours, ...; may be empty.")
+          .define(
+              DEFAULT_TYPE,
+              Type.STRING,
+              ConfigDef.NO_DEFAULT_VALUE,
+              Importance.MEDIUM,
+              "Type of a transaction that has none.")
+          .define(
+              DEFAULT_STATUS,
+              Type.STRING,
+              ConfigDef.NO_DEFAULT_VALUE,
+              Importance.MEDIUM,
+              "Status of a transaction that has none.")
+          .define(
               TYPES,
               Type.LIST,
               ConfigDef.NO_DEFAULT_VALUE,
@@ -161,6 +215,7 @@ final class SinkConfig extends AbstractConfig {
               "How far a transaction may lie before its arrival.");
 
   private final List<TableMapping> mappings = new ArrayList<>();
+  private final SourceMapping source;
 
   /**
    * Checks everything, the mappings included.
@@ -172,6 +227,25 @@ final class SinkConfig extends AbstractConfig {
     for (String table : getList(TABLES)) {
       mappings.add(mapping(table, properties));
     }
+    source = readSource();
+  }
+
+  private SourceMapping readSource() {
+    try {
+      return new SourceMapping(
+          SourceMapping.pairs(getString(SOURCE_MAPPING)),
+          TimeFormat.valueOf(getString(TIME_FORMAT).toUpperCase(Locale.ROOT)),
+          getDouble(AMOUNT_DIVISOR),
+          values(TYPE_VALUES, DEFAULT_TYPE),
+          values(STATUS_VALUES, DEFAULT_STATUS));
+    } catch (IllegalArgumentException error) {
+      throw new ConfigException("source.*: " + error.getMessage());
+    }
+  }
+
+  private SourceMapping.ValueMapping values(String pairs, String byDefault) {
+    return new SourceMapping.ValueMapping(
+        SourceMapping.pairs(getString(pairs)), getString(byDefault));
   }
 
   private static TableMapping mapping(String table, Map<String, String> properties) {
@@ -192,6 +266,10 @@ final class SinkConfig extends AbstractConfig {
 
   List<TableMapping> mappings() {
     return mappings;
+  }
+
+  SourceMapping source() {
+    return source;
   }
 
   Rules rules() {

@@ -125,6 +125,17 @@ class RetryingAvroConverterTest {
   }
 
   @Test
+  void textThatIsNotUtf8WithinARecordIsABadRecord() {
+    body =
+        "{\"subject\": \"transactions-value\", \"id\": 1, \"version\": 1, \"schema\": \"{"
+            + "\\\"type\\\": \\\"record\\\", \\\"name\\\": \\\"R\\\", \\\"fields\\\": [{"
+            + "\\\"name\\\": \\\"inner\\\", \\\"type\\\": {\\\"type\\\": \\\"record\\\", \\\"name\\\":"
+            + " \\\"I\\\", \\\"fields\\\": [{\\\"name\\\": \\\"text\\\", \\\"type\\\":"
+            + " \\\"string\\\"}]}}]}\"}";
+    assertBad(wire(1, new byte[] {'a', (byte) 0xC3}));
+  }
+
+  @Test
   void nullStaysNull() {
     assertEquals(SchemaAndValue.NULL, convert(null));
   }

@@ -17,7 +17,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 class RulesTest {
   private static final long MAX_AGE_MS = 3_456_000_000L;
-  private static final Rules RULES = new SinkConfig(TestRecords.config()).rules();
+  private static final SinkConfig CONFIG = new SinkConfig(TestRecords.config());
+  private static final Rules RULES = CONFIG.rules();
 
   static Stream<Arguments> fields() {
     return Stream.of(
@@ -94,13 +95,13 @@ class RulesTest {
   void messageHoldsNoPayload() {
     Struct value = TestRecords.value().put("transaction_type", "secret");
     String message =
-        RULES.rejection(Transaction.from(value), ARRIVAL_MS).orElseThrow().getMessage();
+        RULES.rejection(CONFIG.source().transaction(value), ARRIVAL_MS).orElseThrow().getMessage();
     assertFalse(message.contains("secret"), message);
   }
 
   private static String verdict(Object value) {
     Optional<RejectedRecordException> rejection =
-        RULES.rejection(Transaction.from(value), ARRIVAL_MS);
+        RULES.rejection(CONFIG.source().transaction(value), ARRIVAL_MS);
     return rejection.map(why -> why.getMessage().split(":")[0]).orElse("valid");
   }
 }

@@ -18,9 +18,10 @@ import org.junit.jupiter.params.provider.CsvSource;
 class SinkConfigTest {
   @Test
   void mappingsBecomeStatementsAndRows() {
-    List<TableMapping> mappings = new SinkConfig(TestRecords.config()).mappings();
+    SinkConfig config = new SinkConfig(TestRecords.config());
+    List<TableMapping> mappings = config.mappings();
     var value = TestRecords.value().put("transaction_timestamp", new Date(-1));
-    var transaction = Transaction.from(value).orElseThrow();
+    var transaction = config.source().transaction(value).orElseThrow();
     var record = TestRecords.record(7, value);
 
     assertEquals(
@@ -46,6 +47,20 @@ class SinkConfigTest {
     assertTrue(tablesError("table.by_id.mapping", mapping).contains(message));
   }
 
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      textBlock =
+          """
+          source.mapping     | transaction_id                 | not left=right
+          source.mapping     | transaction_id=id              | transaction_timestamp='' names no
+          source.mapping     | transaction_id=a..b            | transaction_id='a..b' names no
+          source.type.values | CARD                           | is not left=right
+          """)
+  void brokenSourceIsNamed(String key, String value, String message) {
+    assertTrue(tablesError(key, value).contains(message), tablesError(key, value));
+  }
+
   @Test
   void tableWithoutMappingIsNamed() {
     assertTrue(tablesError("tables", "by_id,more").contains("table.more.mapping"));
@@ -61,6 +76,8 @@ class SinkConfigTest {
     "rules.transaction.types, ''",
     "rules.max.amount, NaN",
     "rules.max.age.ms, soon",
+    "source.time.format, epoch",
+    "source.amount.divisor, 0",
   })
   void wrongValueIsRefused(String key, String value) {
     Map<String, String> config = TestRecords.config();

@@ -59,6 +59,18 @@ final class TestRecords {
     config.put("tables", "by_id, by_day");
     config.put("table.by_id.mapping", "id=value.transaction_id, kafka_offset=kafka.offset");
     config.put("table.by_day.mapping", "day=day(value.transaction_timestamp)");
+    config.put(
+        "source.mapping",
+        "transaction_id=transaction_id, transaction_timestamp=transaction_timestamp,"
+            + " transaction_amount=transaction_amount, sender_account=sender_account,"
+            + " receiver_account=receiver_account, transaction_type=transaction_type,"
+            + " transaction_status=transaction_status");
+    config.put("source.time.format", "epoch_ms");
+    config.put("source.amount.divisor", "1");
+    config.put("source.type.values", "");
+    config.put("source.status.values", "");
+    config.put("source.default.type", "payment");
+    config.put("source.default.status", "completed");
     config.put("rules.transaction.types", "transfer,payment");
     config.put("rules.transaction.statuses", "completed,failed");
     config.put("rules.max.id.bytes", "64");

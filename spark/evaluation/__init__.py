@@ -1,0 +1,1 @@
+"""Evaluation: how well the scores find what the labels say."""

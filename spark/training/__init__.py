@@ -1,0 +1,1 @@
+"""Training: past transactions → a model version with its card."""
