@@ -183,7 +183,7 @@ def may(role: str, what: str, table: str) -> bool:
 
 
 @pytest.mark.parametrize("role", PERMISSIONS)
-def test_a_role_can_write_its_own_tables_only(
+def test_a_role_can_write_and_read_its_own_tables_only(
     stack: Stack, passwords: dict[str, str], role: str
 ) -> None:
     with stack.session(role, passwords[role]) as session:
