@@ -8,9 +8,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from detection.decode import decode
+from detection.emulate import link_batches
 from detection.model import current_version, load_model
 from detection.validate import LATE, SCORED, VERDICTS, validate
-from detection.views import aggregate_batches, explode_views
 from pipeline.settings import PROJECT_ROOT
 from tests.support.pipeline import LocalPipeline
 
@@ -53,10 +53,10 @@ def recompute_alerts(
         .join(F.broadcast(batches), "kafka_partition")
         .where(F.col("offset").between(F.col("first"), F.col("last")))
     )
-    emitted = aggregate_batches(explode_views(numbered, "batch")).toPandas()
+    links = link_batches(numbered.cache())
     model_dir = PROJECT_ROOT / scoring.model_dir
     model = load_model(model_dir, current_version(model_dir), scoring.large_amount)
-    evaluations = model.scorer.evaluate(emitted)
+    evaluations = model.scorer.score(links)
     flagged = evaluations[evaluations["score"] >= model.review_threshold].sort_values("batch")
     last = flagged.drop_duplicates(["sender", "window_start"], keep="last")
     accounts = {
