@@ -15,7 +15,6 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable
-from cassandra.query import tuple_factory
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -95,8 +94,7 @@ def read_transactions(spark: SparkSession, path: Path) -> DataFrame:
 
 
 def _pages(session: Any) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """Yield the rows of the table, some at a time, as tuples in the order of ``_TYPES``."""
-    session.row_factory = tuple_factory
+    """Yield the rows of the table, some at a time, with the columns of ``_TYPES`` in their order."""
     session.default_fetch_size = PAGE_ROWS
     select = session.prepare(
         f"SELECT {', '.join(_TYPES)} FROM transactions"  # noqa: S608 # our own names
