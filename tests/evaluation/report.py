@@ -131,7 +131,7 @@ def _text(value: float | None) -> str:
 def _draw(path: Path, title: str, curves: Mapping[str, tuple[Any, Any]]) -> None:
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     for method, (precision, recall) in curves.items():
-        axes.step(recall, precision, where="post", label=METHODS[method].replace("**", ""))
+        axes.step(recall, precision, where="pre", label=METHODS[method].replace("**", ""))
     axes.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=110)
