@@ -94,7 +94,7 @@ def read_transactions(spark: SparkSession, path: Path) -> DataFrame:
 
 
 def _pages(session: Any) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """Yield the rows of the table, some at a time, with the columns of ``_TYPES`` in their order."""
+    """Yield the rows of the table, some at a time: the columns of ``_TYPES`` in their order."""
     session.default_fetch_size = PAGE_ROWS
     select = session.prepare(
         f"SELECT {', '.join(_TYPES)} FROM transactions"  # noqa: S608 # our own names

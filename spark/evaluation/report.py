@@ -13,7 +13,7 @@ METHODS: Final = {
     "pipeline": "**this pipeline**",
     "three_column_flag": "KMeans flag on count, total, failed",
     "three_column_distance": "distance on the same three columns",
-    "one_line_rule": "one-line rule",
+    "one_line_rule": "one-line rule: the largest amount",
     "isolation_forest": "isolation forest, same features",
     "boosting_with_labels": "boosting with labels (ceiling)",
 }
