@@ -23,7 +23,7 @@ METHODS = {
     "second_stage": "second stage: Spark's boosting (labels)",
     "three_column_flag": "KMeans flag on count, total, failed",
     "three_column_distance": "distance on the same three columns",
-    "one_line_rule": "one-line rule: amount or count against the 99.5 % quantile",
+    "one_line_rule": "one-line rule: the largest amount",
     "isolation_forest": "isolation forest, default features",
     "boosting_with_labels": "scikit-learn's boosting (labels), without receiver's frauds",
 }
