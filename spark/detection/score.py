@@ -69,8 +69,8 @@ PRIOR_WEIGHT = 1.0
 """Weight K of the population in an account's own mean, in transactions."""
 MAX_HISTORY = 30
 """Past transactions that count for an account's usual rate. Without a cap the usual rate of a
-stream that runs faster than its history grows until nothing is unusual. Measured on three
-simulated hours, average precision: 30 .51, 60 .50, no cap .46."""
+stream that runs faster than its history grows until nothing is unusual. Average precision on
+three simulated hours: 30 .517, 60 .503."""
 
 EVALUATION_KEYS = ["batch", "sender", "window_start"]
 MINUTE_FACTS = ["transaction_count", "total_amount", "failed_count", "max_amount"]

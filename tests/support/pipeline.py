@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from launcher.ports import free_ports
 from pipeline.database import cluster
 from pipeline.names import DETECTION, KEYSPACE
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
@@ -21,18 +21,6 @@ from tests.support.wait import wait_until
 
 START_TIMEOUT_S = 240
 STOP_TIMEOUT_S = 90
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now; below the range of outgoing connections."""
-    ports: list[int] = []
-    candidate = 20_000 + os.getpid() % 5_000
-    while len(ports) < count:
-        candidate += 1
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", candidate)) != 0:
-                ports.append(candidate)
-    return ports
 
 
 def environment(folder: Path) -> dict[str, str]:
