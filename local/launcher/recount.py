@@ -184,6 +184,8 @@ def _arrow_type(cql_type: str) -> Any:
     if inner.startswith("map<"):
         key, _, value = inner.removeprefix("map<").removesuffix(">").partition(", ")
         return pa.map_(_ARROW_TYPES[key], _ARROW_TYPES[value])
+    if inner.startswith("list<"):
+        return pa.list_(_ARROW_TYPES[inner.removeprefix("list<").removesuffix(">")])
     return _ARROW_TYPES[inner]
 
 

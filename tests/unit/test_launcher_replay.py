@@ -99,6 +99,7 @@ def test_a_missing_file_is_refused_before_anything_starts(tmp_path: Path) -> Non
             [],
         ),
         ("frozen<map<int, bigint>>", {0: 5, 1: 7}, [(0, 5), (1, 7)]),
+        ("frozen<list<text>>", ["x", "y"], ["x", "y"]),
     ],
 )
 def test_values_of_a_table_are_kept(cql_type: str, value: object, expected: object) -> None:
