@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from detection.train import BUDGETS, Options, Slices, fit_model, population, spl
 from detection.views import active_views
 from evaluation import plots
 from evaluation.baselines import BASELINES, labelled_minutes
-from evaluation.checks import over_seeds, with_shuffled_labels
+from evaluation.checks import TRAINING_SEEDS, over_seeds, with_shuffled_labels
 from evaluation.metrics import at_threshold
 from evaluation.protocol import find_incidents, judge, make_stream, ranking, read_frauds, timed
 from evaluation.recorded import evaluate_recorded
@@ -46,11 +47,11 @@ def evaluate_file(
     settings: Settings,
     path: Path,
     arguments: argparse.Namespace,
-    has_checks: bool,
+    check_seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Return {method: figures} for one labelled file, and write its plots.
 
-    ``has_checks`` adds those of ``evaluation.checks``.
+    ``check_seeds`` adds the checks of ``evaluation.checks``, with these training seeds.
     """
     scoring = settings.scoring
     decoded = read_labelled(spark, path).cache()
@@ -70,9 +71,9 @@ def evaluate_file(
         scorer = loaded.scorer
         thresholds = {"alert": loaded.alert_threshold, "review": loaded.review_threshold}
     figures = compare(scorer, thresholds, slices, frauds, arguments.out / "plots", path.stem)
-    if has_checks:
+    if check_seeds:
         figures["checks"] = {
-            "seeds": over_seeds(spark, slices, frauds, amounts, options),
+            "seeds": over_seeds(spark, slices, frauds, amounts, options, check_seeds),
             "shuffled_labels": with_shuffled_labels(scorer, slices, frauds),
         }
     return figures
@@ -146,8 +147,9 @@ def main() -> int:
                 if arguments.by_hour:
                     hours[path.stem] = evaluate_by_hour(spark, settings, path, arguments.seed)
                 else:
-                    has_checks = arguments.checks and not results  # one stream tells enough
-                    results[path.stem] = evaluate_file(spark, settings, path, arguments, has_checks)
+                    # One stream tells enough.
+                    seeds = TRAINING_SEEDS if arguments.checks and not results else ()
+                    results[path.stem] = evaluate_file(spark, settings, path, arguments, seeds)
                 print(f"{path.stem}: {time.monotonic() - began:.0f} s", flush=True)
         if arguments.by_hour:
             write_hours(hours, arguments.out)

@@ -25,7 +25,7 @@ def over_seeds(
     frauds: pd.DataFrame,
     amounts: Population,
     options: Options,
-    seeds: Iterable[int] = TRAINING_SEEDS,
+    seeds: Iterable[int],
 ) -> dict[str, list[float]]:
     """Return the average precision and the alert rate at the 1 % budget for each training seed."""
     minutes = make_stream(slices.later, frauds).minutes

@@ -27,7 +27,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def figures(spark: SparkSession, out: Path) -> dict[str, Any]:
     arguments = argparse.Namespace(model=None, seed=42, out=out)
     settings = load_settings(environment={})
-    return evaluate_file(spark, settings, export(WORLD, out), arguments, has_checks=True)
+    return evaluate_file(spark, settings, export(WORLD, out), arguments, check_seeds=range(3))
 
 
 def test_the_pipeline_finds_fraud_that_the_baselines_do_not(figures: dict[str, Any]) -> None:
