@@ -150,8 +150,8 @@ evaluate = PYTHONPATH=$(python_path) .venv/bin/python -m evaluation
 results = $(or $(OUT),.local/results)
 
 .PHONY: evaluate
-evaluate: setup-tests ## Quality of detection on simulated worlds or DATA=; MODEL= BATCHES=recorded OUT=
-	$(evaluate) --out "$(results)" --checks $(if $(DATA),--data "$(DATA)") \
+evaluate: setup-tests ## Quality of detection on simulated worlds or DATA=; MODEL= CHECKS=1 BATCHES=recorded OUT=
+	$(evaluate) --out "$(results)" $(if $(CHECKS),--checks) $(if $(DATA),--data "$(DATA)") \
 	  $(if $(MODEL),--model $(MODEL)) $(if $(WORLDS),--worlds $(WORLDS)) \
 	  $(if $(BATCHES),--$(BATCHES) "$(results)")
 
