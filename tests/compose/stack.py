@@ -115,8 +115,13 @@ class Stack:
         )
 
     def wait_live(self) -> None:
-        """Wait until everything works."""
-        wait_until(self.is_live, LIVE_TIMEOUT_S, "the dashboard says live", every_s=1.0)
+        """Wait until everything works; a failure tells what does not."""
+        try:
+            wait_until(self.is_live, LIVE_TIMEOUT_S, "the dashboard says live", every_s=1.0)
+        except AssertionError as error:
+            components = json.dumps(self.api("/api/system").get("components"), indent=1)
+            said = (run(*self.compose, command) for command in ("ps", "logs"))
+            raise AssertionError("\n".join([str(error), components, *said])) from None
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return the newest alerts."""
