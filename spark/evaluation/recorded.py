@@ -98,7 +98,9 @@ def _number(spark: SparkSession, validated: DataFrame, batches: pd.DataFrame) ->
     first, last = (batches[name].map(lambda pairs: dict(pairs)[0]) for name in OFFSETS)
     ranges = pd.DataFrame({"batch": batches["batch_id"], "first": first, "last": last})
     table = spark.createDataFrame(ranges)
-    return validated.join(F.broadcast(table), F.col("position").between("first", "last"))
+    return validated.join(
+        F.broadcast(table), F.col("position").between(F.col("first"), F.col("last"))
+    )
 
 
 def _stream_alerts(folder: Path, accounts: pd.DataFrame) -> pd.DataFrame:
