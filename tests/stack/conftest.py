@@ -24,8 +24,9 @@ from tests.support.kafka import Record, end_offsets, publish, read_topic
 from tests.support.pipeline import LocalPipeline, environment, running_pipeline
 from tests.support.wait import wait_until
 
-ACCOUNTS, RATE, MINUTES = 1000, 20, 3.5
-"""Long enough for the first minutes to be closed: the watermark trails arrival by 2 minutes."""
+ACCOUNTS, RATE, MINUTES = 1000, 20, 4.5
+"""Long enough for more than the first whole minute to be closed, wherever in a minute the file
+begins: the watermark trails arrival by 2 minutes."""
 KILL_AFTER = 600
 """Live transactions to have been scored when the detection job is killed."""
 TWICE = 20
