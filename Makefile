@@ -175,6 +175,10 @@ evaluate-handbook evaluate-sparkov: evaluate-%:
 
 ##@ Operate
 
+.PHONY: verify
+verify: ## Account for every record, recompute every result; exit 1 on a difference; OUT=
+	@mkdir -p "$(results)"; PYTHONPATH=common:spark .venv/bin/python -m verification --out "$(results)"
+
 .PHONY: format
 format: setup-tests ## Format the code
 	.venv/bin/ruff check --fix .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 
 from detection.model import ModelError
 from detection.score import link
-from detection.validate import validate
+from detection.validate import LATE, VERDICTS, validate
 from detection.views import VIEWS, View, aggregate_batches, explode_views
 from pipeline.records import FIELDS
 
@@ -24,6 +25,9 @@ BATCH_MS = 1_000
 """Length of an emulated batch: what the stream's batches come to, waiting included."""
 CHUNK_TRANSACTIONS = 200_000
 """Transactions whose view rows are in memory at a time, about 1 GB."""
+
+BEFORE = -1
+"""The batch of records that come before the first one that is scored."""
 
 PIPELINE_VIEWS = ("pipeline_minute", "pipeline_total")
 
@@ -70,31 +74,51 @@ def link_history(
     views: tuple[View, ...] = VIEWS,
     batch_ms: int = BATCH_MS,
 ) -> pd.DataFrame:
-    """Return the links of decoded records in batches of ``batch_ms`` of arrival."""
+    """Return the links of decoded records in batches of ``batch_ms`` of arrival.
+
+    What comes late in the first batch is the history: it only builds the state.
+    """
     validated = validate(decoded, allowed_lateness_s)
     batch = F.floor(F.col("arrival_ms") / batch_ms)
-    return link_batches(validated.withColumn("batch", batch), views)
+    (first,) = validated.agg(F.min(batch)).first() or (None,)
+    is_history = (F.col("verdict") == VERDICTS.index(LATE)) & (batch == F.lit(first))
+    numbered = validated.withColumn("batch", F.when(is_history, BEFORE).otherwise(batch))
+    return link_batches(numbered, views)
 
 
 def link_batches(numbered: DataFrame, views: tuple[View, ...] = VIEWS) -> pd.DataFrame:
     """Return ``score.LINK_COLUMNS`` of validated records that carry the number of their ``batch``.
 
+    Records of the batch ``BEFORE`` only build the state. Raises ``ModelError`` without others.
+    """
+    parts = list(iterate_links(numbered, views))
+    if not parts:
+        raise ModelError("there are no transactions to score")
+    return pd.concat(parts, ignore_index=True)
+
+
+def iterate_links(numbered: DataFrame, views: tuple[View, ...] = VIEWS) -> Iterator[pd.DataFrame]:
+    """Yield the same in parts, in the order of the batches; nothing without transactions.
+
     What the stream emits is written to a temporary folder and linked there part by part: it holds
     about nine rows a transaction, the links only one or two.
     """
-    extent = numbered.agg(F.count("*"), F.min("batch"), F.max("batch")).first()
+    live = numbered.where(F.col("batch") != BEFORE)
+    extent = live.agg(F.count("*"), F.min("batch"), F.max("batch")).first()
     if extent is None or not extent[0]:
-        raise ModelError("there are no transactions to score")
+        return
     count, first, last = extent
     chunks = math.ceil(count / CHUNK_TRANSACTIONS)
     length = math.ceil((last - first + 1) / chunks)
     of_features = tuple(view for view in views if view.name not in PIPELINE_VIEWS)
-    exploded = explode_views(numbered, "batch", views=of_features)
+    emitted = aggregate_batches(explode_views(numbered, "batch", views=of_features))
     chunk = F.floor((F.col("batch") - first) / length)
     with tempfile.TemporaryDirectory() as temporary:
-        emitted = aggregate_batches(exploded).withColumn("chunk", chunk)
-        emitted.write.partitionBy("chunk").parquet(f"{temporary}/emitted")
-        folders = sorted(Path(temporary, "emitted").glob("chunk=*"))
-        return pd.concat(
-            [link(pd.read_parquet(folder)) for folder in folders], ignore_index=True
-        ).sort_values("batch", kind="stable", ignore_index=True)
+        emitted.where(F.col("batch") != BEFORE).withColumn("chunk", chunk).write.partitionBy(
+            "chunk"
+        ).parquet(f"{temporary}/emitted")
+        folders = Path(temporary, "emitted").glob("chunk=*")
+        for folder in sorted(folders, key=lambda path: int(path.name.partition("=")[2])):
+            yield link(pd.read_parquet(folder)).sort_values(
+                "batch", kind="stable", ignore_index=True
+            )

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -133,9 +133,11 @@ class Job:
         if self._current is None:
             return {DETECTION: Status(state="starting")}
         query, processor = self._current
+        status = self._reporter.status(query, processor)
         if self.stopping.is_set() and not query.isActive:
-            return {DETECTION: Status(state="stopped")}
-        return {DETECTION: self._reporter.status(query, processor)}
+            # With its last figures: they tell the proof which batch was finished.
+            status = replace(status, state="stopped", error=None)
+        return {DETECTION: status}
 
 
 def start_query(
