@@ -165,6 +165,12 @@ bench-micro-batch: setup-tests ## Time of a micro-batch and of its parts; RATE=1
 	PYTHONPATH=$(python_path):. .venv/bin/python tests/bench/micro_batch.py \
 	  $(if $(RATE),--rate $(RATE)) $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
 
+.PHONY: soak
+soak: setup-tests ## A long run with hostile records, then verify; MINUTES=30 RATE=1000 ACCOUNTS=20000
+	PYTHONPATH=$(python_path):. .venv/bin/python tests/bench/soak.py --out "$(results)" \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) \
+	  $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
+
 .PHONY: evaluate-handbook evaluate-sparkov
 evaluate-handbook: setup-tests ## Detection on the Fraud Detection Handbook's data: DATA= OUT=
 evaluate-sparkov: setup-tests ## Detection on data made by Sparkov: DATA= OUT=

@@ -21,6 +21,8 @@ def spark_session(name: str, driver_memory: str, shuffle_partitions: int) -> Spa
     jars = sorted(str(path) for path in Path(jars_dir).glob("*.jar")) if jars_dir else []
     if not jars:
         raise PipelineError(f"SPARK_JARS_DIR={jars_dir!r}: no jars there; run `make setup`")
+    # Functions in Python run in this environment, not in whatever `python3` is.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = (
         SparkSession.builder.appName(name)
         .master("local[2]")
@@ -28,7 +30,6 @@ def spark_session(name: str, driver_memory: str, shuffle_partitions: int) -> Spa
         .config("spark.driver.extraClassPath", ":".join(jars))
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.pyspark.python", sys.executable)
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.session.timeZone", "UTC")

@@ -96,7 +96,7 @@ class Timeline:
                 offsets = part["kafka_offset"].to_numpy(np.int64)
                 yield part.assign(batch=self.batches_of(partitions, offsets))
 
-        schema = StructType(records.schema.fields).add("batch", LongType())
+        schema = StructType(list(records.schema.fields)).add("batch", LongType())
         return records.mapInPandas(lookup, schema)
 
 

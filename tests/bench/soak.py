@@ -1,0 +1,166 @@
+"""A long run under load with hostile records, then the proof: does it hold, does memory grow?
+
+    make soak MINUTES=30 RATE=1000 ACCOUNTS=20000
+
+Starts the real pipeline, publishes the corpus of bad records and duplicates every few seconds
+beside the simulator, and samples the resident memory of every service. At the end the simulator
+is stopped, what it published is scored and stored, and ``make verify`` must find no difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detection.registry import fetch_schemas
+from pipeline.names import TRANSACTIONS_TOPIC
+from pipeline.records import encode
+from tests.support.corpus import CORPUS, transaction
+from tests.support.kafka import end_offsets, publish
+from tests.support.pipeline import LocalPipeline, environment, running_pipeline
+
+EVERY_S = 5.0
+"""Between two injections, and two samples of the memory."""
+TWICE = 20
+"""Good transactions of an injection that are published twice."""
+PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def inject(pipeline: LocalPipeline, schema_id: int) -> int:
+    """Publish the whole corpus and some duplicates; return the number of records."""
+    now = time.time_ns() // 1_000_000
+    records = [(case.name.encode(), case.value(schema_id, now), now) for case in CORPUS]
+    good = [transaction(f"twice-{number}-{now}", now) for number in range(TWICE)]
+    twice = [(item["sender_account"].encode(), encode(item, schema_id), now) for item in good]
+    publish(pipeline.servers, TRANSACTIONS_TOPIC, [*records, *twice, *twice])
+    return len(records) + 2 * len(twice)
+
+
+def resident_mib(pipeline: LocalPipeline) -> dict[str, float]:
+    """Return the resident set of each service with its children."""
+    parents: dict[int, list[int]] = defaultdict(list)
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # ended meanwhile
+            continue
+        parents[int(fields[1])].append(int(path.parent.name))
+    found = {}
+    for entry in pipeline.states():
+        if entry["pid"]:
+            family, waiting = [], [entry["pid"]]
+            while waiting:
+                family.append(waiting.pop())
+                waiting += parents[family[-1]]
+            found[entry["name"]] = sum(map(_resident_kib, family)) / 1024
+    return found
+
+
+def _resident_kib(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_KIB
+    except OSError:
+        return 0
+
+
+def growth(samples: Mapping[str, list[tuple[float, float]]], begin: float) -> dict[str, Any]:
+    """Return, for each service, the memory around minute ``begin`` and at the end, and the growth.
+
+    Medians of a minute: a garbage collection moves single samples.
+    """
+    table = {}
+    for name, of_service in samples.items():
+        end = of_service[-1][0]
+        first = [mib for at, mib in of_service if begin <= at < begin + 1]
+        last = [mib for at, mib in of_service if at > end - 1]
+        if first and last:
+            before, after = statistics.median(first), statistics.median(last)
+            table[name] = {
+                "begin_mib": round(before),
+                "end_mib": round(after),
+                "growth_percent": round(100 * (after / before - 1), 1),
+            }
+    return table
+
+
+def soak(
+    pipeline: LocalPipeline, simulator: subprocess.Popen[bytes], minutes: float
+) -> dict[str, Any]:
+    """Inject and sample for ``minutes``, then stop the simulator and let everything drain."""
+    (schema_id,) = fetch_schemas(pipeline.settings.registry.url, TRANSACTIONS_TOPIC)
+    samples: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    lags: list[float] = []
+    injected = 0
+    began = time.monotonic()
+    pause = threading.Event()
+    while (at := (time.monotonic() - began) / 60) < minutes:
+        injected += inject(pipeline, schema_id)
+        for name, mib in resident_mib(pipeline).items():
+            samples[name].append((at, mib))
+        lag = pipeline.api("/api/overview")["lag"]["seconds"]
+        if lag is not None:
+            lags.append(lag)
+        pause.wait(EVERY_S)
+    simulator.send_signal(signal.SIGTERM)
+    assert simulator.wait(120) == 0
+    published = sum(end_offsets(pipeline.servers, TRANSACTIONS_TOPIC).values())
+    drain_began = time.monotonic()
+    pipeline.wait_drained(published, timeout_s=1800)
+    return {
+        "minutes": minutes,
+        "published": published,
+        "injected": injected,
+        "lag_median_s": statistics.median(lags),
+        "lag_max_s": max(lags),
+        "drained_s": round(time.monotonic() - drain_began, 1),
+        "memory": growth(samples, begin=min(10, minutes / 3)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--accounts", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        variables = environment(folder) | {
+            "FRAUD__LOCAL__FAST_START": "false",
+            "FRAUD__SCORING__DRIVER_MEMORY": "2g",
+            "FRAUD__SIMULATOR__RATE_PER_S": str(arguments.rate),
+            "FRAUD__SIMULATOR__ACCOUNTS": str(arguments.accounts),
+        }
+        with running_pipeline(folder, variables, without=["simulator"]) as pipeline:
+            simulator = pipeline.python("-m", "simulator")
+            try:
+                result = soak(pipeline, simulator, arguments.minutes)
+            finally:
+                simulator.kill()
+            began = time.monotonic()
+            proof = pipeline.python("-m", "verification", "--out", str(arguments.out))
+            result["verified"] = proof.wait(3600) == 0
+            result["verify_s"] = round(time.monotonic() - began, 1)
+    result |= {"rate_per_s": arguments.rate, "accounts": arguments.accounts}
+    text = json.dumps(result, indent=2)
+    (arguments.out / "soak.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    sys.exit(0 if result["verified"] else 1)
+
+
+if __name__ == "__main__":
+    main()
