@@ -51,7 +51,7 @@ from tests.support.bookings import (
 )
 from tests.support.kafka import Record, decoded, publish, read_topic
 from tests.support.pipeline import LocalPipeline, environment, running_pipeline
-from tests.support.recompute import recompute_alerts
+from tests.support.proof import prove
 from tests.support.wait import wait_until
 
 ACCOUNTS, RATE, MINUTES = 500, 20, 40
@@ -205,22 +205,24 @@ def test_the_job_gives_the_same_verdicts(watched: Watched) -> None:
     assert details["duplicates"] == "2"
 
 
-def test_alerts_equal_a_recomputation_from_the_topic(watched: Watched, spark: SparkSession) -> None:
-    expected = recompute_alerts(spark, watched.pipeline, watched.schemas)
+def test_alerts_hold_their_transactions(watched: Watched) -> None:
     published = {content["transaction_id"]: content for _, content in watched.of(SCORED)}
     alerts = watched.pipeline.rows("SELECT * FROM fraud_alerts")
     assert len(alerts) > 10
-    assert {(alert.sender_account, milliseconds(alert.window_start)) for alert in alerts} == set(
-        expected
-    )
     for alert in alerts:
-        score, _ = expected[alert.sender_account, milliseconds(alert.window_start)]
-        assert alert.score == pytest.approx(score, abs=1e-6)
         trigger = published[alert.transaction_id]
         assert alert.transaction_amount == trigger["transaction_amount"]
         assert milliseconds(alert.event_time) == trigger["transaction_timestamp"]
         assert alert.receiver_account == trigger["receiver_account"]
         assert alert.transaction_type == trigger["transaction_type"]
+
+
+def test_every_result_can_be_recomputed_from_their_records(
+    watched: Watched, tmp_path: Path
+) -> None:
+    status, result = prove(watched.pipeline, tmp_path)
+    assert result["differences"] == []
+    assert status == 0
 
 
 def test_nothing_of_theirs_is_changed_and_nothing_of_ours_is_there(watched: Watched) -> None:

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.settings import PROJECT_ROOT
 from tests.stack.conftest import Played
+from tests.support.proof import prove
 from verification.tables import utc_ms
 
 Proof = tuple[int, dict[str, Any]]
 """Exit status and ``verify.json``."""
 
 
-def prove(played: Played, folder: Path) -> Proof:
-    jars = os.environ.get("SPARK_JARS_DIR", str(PROJECT_ROOT / ".local/lib/spark"))
-    process = played.pipeline.python(
-        "-m", "verification", "--out", str(folder), SPARK_JARS_DIR=jars
-    )
-    status = process.wait(300)
-    return status, json.loads((folder / "verify.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def proof(played: Played, tmp_path_factory: pytest.TempPathFactory) -> Proof:
-    return prove(played, tmp_path_factory.mktemp("verify"))
+    return prove(played.pipeline, tmp_path_factory.mktemp("verify"))
 
 
 def test_no_difference_after_kills_duplicates_and_broken_records(proof: Proof) -> None:
@@ -82,7 +71,7 @@ def test_a_row_that_was_changed_or_deleted_is_named(
             else:
                 column = CHANGED[table]
                 write(played, table, row._asdict() | {column: getattr(row, column) + 0.01})
-        status, result = prove(played, tmp_path)
+        status, result = prove(played.pipeline, tmp_path)
     finally:
         for table, row in rows.items():
             write(played, table, row._asdict())
