@@ -1,10 +1,13 @@
-"""The corpus of records in the sink's tests is the one that Python and Spark get."""
+"""The bad inputs: how many there are, and that the sink's tests get the same records."""
 
 from __future__ import annotations
 
 from pipeline.settings import PROJECT_ROOT
 from tests.support import vectors
-from tests.support.corpus import CORPUS
+from tests.support.bad_requests import HOSTS, PATHS, QUERIES, RAW
+from tests.support.bad_settings import FILES, VALUES, VARIABLES
+from tests.support.bookings import BOOKINGS
+from tests.support.corpus import CORPUS, VALID
 
 JAVA = PROJECT_ROOT / "connectors" / "sink" / "src" / "test" / "java"
 
@@ -24,3 +27,12 @@ def test_the_sink_judges_them_at_the_same_arrival() -> None:
 
 def test_names_are_unique() -> None:
     assert len({case.name for case in CORPUS}) == len(CORPUS)
+
+
+def test_at_least_200_bad_inputs_are_refused() -> None:
+    records = [case for case in (*CORPUS, *BOOKINGS) if case.verdict != VALID]
+    requests = [*QUERIES, *PATHS, *HOSTS, *RAW]
+    settings = [*VARIABLES, *FILES, *VALUES]
+    assert len(records) >= 120
+    assert len(requests) + len(settings) >= 80
+    assert len(records) + len(requests) + len(settings) >= 200
