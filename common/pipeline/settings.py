@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import os
 import re
 import typing
@@ -19,9 +18,11 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from pipeline.errors import ConfigError
-from pipeline.names import TRANSACTIONS_TOPIC
+from pipeline.names import ALERTS_TOPIC, DEAD_LETTER_TOPIC, GROUND_TRUTH_TOPIC, TRANSACTIONS_TOPIC
 from pipeline.records import TRANSACTION_STATUSES, TRANSACTION_TYPES
 
 ENV_PREFIX = "FRAUD__"
@@ -36,7 +37,7 @@ class Range:
     high: float
 
     def problem(self, value: Any) -> str | None:
-        if math.isfinite(value) and self.low <= value <= self.high:
+        if self.low <= value <= self.high:  # false for NaN as well
             return None
         return f"a number from {self.low:g} to {self.high:g}"
 
@@ -48,7 +49,8 @@ class Url:
     def problem(self, value: str) -> str | None:
         try:
             parts = urlsplit(value)
-            valid = parts.scheme == "http" and parts.hostname and parts.port and not parts.query
+            valid = parts.scheme == "http" and parts.hostname and parts.port
+            valid = valid and not (parts.query or parts.fragment or re.search(r"\s", value))
         except ValueError:
             valid = False
         return None if valid else "a URL such as http://127.0.0.1:8081"
@@ -59,17 +61,26 @@ class HostPort:
     """``host:port``, comma separated."""
 
     def problem(self, value: str) -> str | None:
-        pairs = [item.rpartition(":") for item in value.split(",")]
-        valid = all(host.strip() and port.isdecimal() for host, _, port in pairs)
+        pairs = [item.strip().rpartition(":") for item in value.split(",")]
+        valid = all(_is_host(host) and _is_port(port) for host, _, port in pairs)
         return None if valid else "host:port, comma separated"
+
+
+def _is_host(text: str) -> bool:
+    return re.fullmatch(r"[^\s:]+|\[[0-9a-fA-F:.]+\]", text) is not None
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65535
 
 
 @dataclass(frozen=True)
 class Text:
-    """Text that must not be empty."""
+    """Text that must not be empty, in one line."""
 
     def problem(self, value: str) -> str | None:
-        return None if value.strip() else "a text that is not empty"
+        valid = value.strip() and value.isprintable()
+        return None if valid else "a text that is not empty and has no control characters"
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class Memory:
     """A JVM memory size."""
 
     def problem(self, value: str) -> str | None:
-        valid = value[:-1].isdecimal() and value[-1:] in ("m", "g")
+        valid = re.fullmatch(r"[1-9][0-9]{0,8}[mg]", value)
         return None if valid else "a size such as 512m or 2g"
 
 
@@ -123,6 +134,15 @@ FieldPath = Annotated[str, Pattern(_PATH, "a field, or a path such as payer.iban
 OptionalFieldPath = Annotated[str, Pattern(f"({_PATH})?", "a field, a path, or empty")]
 
 
+@dataclass(frozen=True)
+class OwnSecret:
+    """A secret that is not one of those that everybody tries first; empty means no login."""
+
+    def problem(self, value: str) -> str | None:
+        is_known = value.lower() in ("changeme", "password", "cassandra")
+        return "a password of your own, not one from an example" if is_known else None
+
+
 class Secret(str):
     """A text whose ``repr`` does not show it."""
 
@@ -157,7 +177,7 @@ class CassandraConfig:
     port: Port
     datacenter: Name
     username: str
-    password: Secret
+    password: Annotated[Secret, OwnSecret()]
     raw_ttl_days: Days
     alert_ttl_days: Days
 
@@ -177,7 +197,9 @@ class MappingConfig:
 
 @dataclass(frozen=True)
 class SourceConfig:
-    topic: Annotated[str, Pattern(r"[A-Za-z0-9._-]{1,249}", "the name of a Kafka topic")]
+    topic: Annotated[
+        str, Pattern(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}", "the name of a Kafka topic")
+    ]
     mapping: MappingConfig
     time_format: Annotated[str, OneOf(("epoch_s", "epoch_ms", "epoch_us", "iso_8601"))]
     amount_divisor: Annotated[int, Range(1, 1_000_000_000)]
@@ -258,6 +280,11 @@ def load_settings(
     overrides = _environment_overrides(environment)
     loaded = _load_section("", Settings, _read_document(path), overrides, path.name)
     settings = typing.cast(Settings, loaded)
+    if settings.source.topic in (ALERTS_TOPIC, DEAD_LETTER_TOPIC, GROUND_TRUTH_TOPIC):
+        # Each dead letter would come back as the next one, without end.
+        raise ConfigError(
+            f"source.topic: {settings.source.topic!r} is not allowed; the pipeline itself writes it"
+        )
     if settings.simulator.enabled and settings.source.topic != TRANSACTIONS_TOPIC:
         raise ConfigError(
             f"simulator.enabled: True is not allowed; it writes {TRANSACTIONS_TOPIC}, and"
@@ -268,15 +295,34 @@ def load_settings(
 
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # noqa: S506
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a 30 February
         summary = " ".join(str(error).split())
         raise ConfigError(f"{path}: not valid YAML ({summary})") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must hold sections of keys")
     return document
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML as config.yml needs it. An alias can stand for more than any memory holds, and of a
+    key that is there twice the first value would be lost in silence."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise ComposerError(None, None, "an alias is not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _environment_overrides(environment: Mapping[str, str]) -> dict[str, str]:
@@ -295,14 +341,24 @@ def _environment_overrides(environment: Mapping[str, str]) -> dict[str, str]:
         keys = _keys(section_type, are_sections=False)
         if key not in keys and key.removesuffix("_file") in keys:
             key = key.removesuffix("_file")
-            try:
-                text = Path(text).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{variable}: the file {text!r} cannot be read") from error
+            text = _read_secret(variable, text)
         if key not in keys:
             raise ConfigError(f"{variable}: unknown key{_nearest(key, set(keys))}")
-        overrides[".".join((*sections, key))] = text
+        name = ".".join((*sections, key))
+        if name in overrides:
+            raise ConfigError(f"{variable}: another variable sets {name} too")
+        overrides[name] = text
     return overrides
+
+
+def _read_secret(variable: str, file: str) -> str:
+    try:
+        text = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:  # UnicodeDecodeError, or no name of a file
+        raise ConfigError(f"{variable}: the file {file!r} cannot be read") from error
+    if not text:
+        raise ConfigError(f"{variable}: the file {file!r} is empty")
+    return text
 
 
 def _load_section(
@@ -368,13 +424,14 @@ def _from_text(name: str, text: str, hint: Any) -> Any:
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
     plain, checks = _split_hint(hint)
-    if plain is float and type(value) is int:
+    if plain is float and type(value) is int and abs(value) < 2**53:
         value = float(value)
     if plain is Secret and type(value) is str:
         value = Secret(value)
     if type(value) is not plain:
         wanted = _WANTED.get(plain, "a text")
-        raise ConfigError(f"{name}: {value!r} is not allowed; it must be {wanted}")
+        shown = "a value of another type" if plain is Secret else repr(value)
+        raise ConfigError(f"{name}: {shown} is not allowed; it must be {wanted}")
     for check in checks:
         if (wanted := check.problem(value)) is not None:
             raise ConfigError(f"{name}: {value!r} is not allowed; it must be {wanted}")
@@ -384,7 +441,9 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 def _reject_unknown(values: Mapping[str, Any], known: set[str], prefix: str) -> None:
     for key in values:
         if key not in known:
-            raise ConfigError(f"{prefix}{key}: unknown key{_nearest(str(key), known)}")
+            name = f"{prefix}{key}"
+            shown = name if name.isprintable() else repr(name)
+            raise ConfigError(f"{shown}: unknown key{_nearest(str(key), known)}")
 
 
 def _nearest(key: str, known: set[str]) -> str:

@@ -10,6 +10,16 @@ from pyspark.sql import SparkSession
 
 from pipeline.errors import PipelineError
 
+MAX_AVRO_VALUE = 16 * 2**20
+"""Most bytes of a text, and most items of an array, that Avro makes room for. Without it a record
+of a few bytes that claims a length of a gibibyte takes the whole heap, and every restarted job
+meets it again."""
+
+_AVRO_LIMITS = " ".join(
+    f"-Dorg.apache.avro.limits.{kind}.maxLength={MAX_AVRO_VALUE}"
+    for kind in ("string", "bytes", "collectionItems")
+)
+
 
 def spark_session(name: str, driver_memory: str, shuffle_partitions: int) -> SparkSession:
     """Start a local session with the jars of ``spark/pom.xml``.
@@ -28,6 +38,7 @@ def spark_session(name: str, driver_memory: str, shuffle_partitions: int) -> Spa
         .master("local[2]")
         .config("spark.driver.memory", driver_memory)
         .config("spark.driver.extraClassPath", ":".join(jars))
+        .config("spark.driver.extraJavaOptions", _AVRO_LIMITS)
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.ui.enabled", "false")

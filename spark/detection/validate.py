@@ -6,6 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipeline.records import (
+    CONTROL_CHARACTERS,
     FIELDS,
     FUTURE_TOLERANCE_MS,
     MAX_AGE_MS,
@@ -80,4 +81,5 @@ def _rules(arrival: Column, allowed_lateness_s: int) -> list[tuple[str, Column]]
 
 
 def _is_id(column: str) -> Column:
-    return F.octet_length(column).between(1, MAX_ID_BYTES)
+    has_length = F.octet_length(column).between(1, MAX_ID_BYTES)
+    return has_length & ~F.col(column).rlike(CONTROL_CHARACTERS)

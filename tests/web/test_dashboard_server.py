@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -15,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import PROJECT_ROOT
+from dashboard.server import READ_TIMEOUT_S
+from pipeline.settings import PROJECT_ROOT, load_settings
+from tests.support.bad_requests import RAW
 
 START_TIMEOUT_S = 20.0
+THREADS = load_settings(environment={}).dashboard.threads
 
 
 def free_port() -> int:
@@ -101,11 +105,27 @@ def test_an_outage_is_503_in_time_and_livez_stays_quick(served: int) -> None:
     assert get(served, "/static/dashboard.css").status == 200
 
 
-def test_huge_headers_are_refused(served: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", served, timeout=5)
-    connection.request("GET", "/livez", headers={"X-Huge": "x" * 100_000})
-    assert connection.getresponse().status in (400, 431)
-    connection.close()
+@pytest.mark.parametrize(("name", "request_bytes", "status"), RAW, ids=[name for name, *_ in RAW])
+def test_a_request_that_is_not_proper_is_refused(
+    served: int, name: str, request_bytes: bytes, status: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", served), timeout=5) as connection:
+        connection.sendall(request_bytes)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == status
+    assert get(served, "/livez").status == 200
+
+
+def test_clients_that_never_end_their_request_do_not_keep_others_out(served: int) -> None:
+    with contextlib.ExitStack() as held:
+        for _ in range(THREADS + 4):
+            address = ("127.0.0.1", served)
+            client = held.enter_context(socket.create_connection(address, timeout=5))
+            client.sendall(b"GET /livez HTTP/1.1\r\nX: ")
+        assert get(served, "/livez", timeout=2 * READ_TIMEOUT_S + 5).status == 200
+        client.settimeout(2 * READ_TIMEOUT_S + 5)
+        assert client.recv(1) == b""
 
 
 def test_the_healthcheck_tells_alive_from_dead(served: int) -> None:

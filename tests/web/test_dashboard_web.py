@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -16,19 +17,11 @@ from dashboard import create_app
 from dashboard.formats import DASH
 from dashboard.guards import HEADERS
 from pipeline.settings import load_settings
+from tests.support.bad_requests import HOSTILE_NAMES, HOSTS, PATHS
 from tests.web.memory import NOW, THIS_MINUTE, InMemoryRepository, alert_row, metrics_row
 
 PACKAGE = Path(dashboard.__file__).parent
 VENDOR = PACKAGE / "static" / "vendor" / "uplot-1.6.32"
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "\u202eeslaf",
-    "a/b//c",
-    "💸",
-    "%2e%2e",
-    "{{ 7 * 7 }}",
-]
 
 
 def test_the_factory_builds_independent_apps_without_connecting() -> None:
@@ -137,13 +130,11 @@ def test_a_stale_pipeline_dims_its_figures(
     assert "The detection job has not reported yet" in text
 
 
-def test_an_unknown_account_is_a_page_and_a_malformed_one_is_not(client: FlaskClient) -> None:
+def test_an_unknown_account_is_a_page(client: FlaskClient) -> None:
     assert "No data on this account" in client.get("/accounts/nobody").text
-    assert client.get("/accounts/" + "x" * 10_000).status_code == 404
-    assert client.get("/accounts/%0d%0aSet-Cookie:x").status_code == 404
 
 
-@pytest.mark.parametrize("account", HOSTILE)
+@pytest.mark.parametrize("account", HOSTILE_NAMES)
 def test_hostile_ids_are_escaped(
     client: FlaskClient, repository: InMemoryRepository, account: str
 ) -> None:
@@ -152,18 +143,22 @@ def test_hostile_ids_are_escaped(
     for path in ("/", "/alerts", f"/alerts/{alert['id']}", f"/accounts/{quote(account, safe='')}"):
         response = client.get(path)
         assert response.status_code == 200
-        assert "<script>alert" not in response.text
-        assert "<img src=x" not in response.text
+        if any(letter in account for letter in "<>'\""):
+            assert account not in response.text
     link = re.search(r'href="(/accounts/[^"]+)"', client.get("/alerts").text)
     assert link is not None
-    assert "No data" not in client.get(link.group(1)).text
+    assert "No data" not in client.get(html.unescape(link.group(1))).text
 
 
-@pytest.mark.parametrize(
-    "alert_id", ["x", "1-", "-1-QQ", "9" * 15 + "-QQ", "1-" + "Q" * 500, "1-Q", "..%2f..%2fetc"]
-)
-def test_malformed_alert_ids_are_not_found(client: FlaskClient, alert_id: str) -> None:
-    assert client.get(f"/alerts/{alert_id}").status_code == 404
+@pytest.mark.parametrize("path", PATHS, ids=lambda text: text[:40])
+def test_addresses_of_nothing_are_not_found(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 404
+    assert "<script>alert" not in response.text
+    if path.startswith("/api/"):
+        body = response.get_json()
+        assert (body["ok"], body["status"]) == (False, 404)
+        assert body["request_id"] == response.headers["X-Request-ID"]
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 413, 500, 503])
@@ -226,9 +221,8 @@ def test_every_response_has_the_security_headers(client: FlaskClient, path: str)
 @pytest.mark.parametrize(
     ("host", "status"),
     [
-        ("localhost:5000", 200), ("127.0.0.1:5000", 200), ("[::1]:5000", 200), ("localhost", 200),
-        ("evil.example", 400), ("localhost.evil.example", 400), ("127.0.0.1.nip.io:5000", 400),
-        ("local host", 400),
+        ("localhost:5000", 200), ("127.0.0.1:5000", 200), ("[::1]:5000", 200), ("LOCALHOST", 200),
+        *((host, 400) for host in HOSTS),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/", "/api/overview"])

@@ -2,6 +2,7 @@ package io.github.frauddetection.connect;
 
 import java.io.EOFException;
 import java.io.IOException;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.apache.kafka.common.config.ConfigException;
@@ -25,12 +26,13 @@ public final class RetryingAvroConverter implements Converter {
   private static final String CONVERTER = "io.confluent.connect.avro.AvroConverter";
 
   /**
-   * Longest string that Avro allocates. Without it a corrupt length of two billion takes the whole
+   * Longest value that Avro allocates. Without it a corrupt length of two billion takes the whole
    * worker's memory; no Kafka record here comes near.
    */
-  private static final String AVRO_STRING_LIMIT = "org.apache.avro.limits.string.maxLength";
+  private static final List<String> AVRO_LIMITS =
+      List.of("org.apache.avro.limits.string.maxLength", "org.apache.avro.limits.bytes.maxLength");
 
-  private static final int MAX_STRING_BYTES = 16 * 1024 * 1024;
+  private static final int MAX_VALUE_BYTES = 16 * 1024 * 1024;
 
   /** Answers below 500 that say nothing about the record: login, timeout, too many requests. */
   private static final Set<Integer> RETRIABLE_STATUSES = Set.of(401, 403, 407, 408, 429);
@@ -38,8 +40,10 @@ public final class RetryingAvroConverter implements Converter {
   private static final char REPLACEMENT = '\uFFFD';
 
   static {
-    if (System.getProperty(AVRO_STRING_LIMIT) == null) {
-      System.setProperty(AVRO_STRING_LIMIT, Integer.toString(MAX_STRING_BYTES));
+    for (String limit : AVRO_LIMITS) {
+      if (System.getProperty(limit) == null) {
+        System.setProperty(limit, Integer.toString(MAX_VALUE_BYTES));
+      }
     }
   }
 
@@ -87,19 +91,22 @@ public final class RetryingAvroConverter implements Converter {
    */
   @Override
   public SchemaAndValue toConnectData(String topic, byte[] value) {
-    SchemaAndValue decoded;
+    SchemaAndValue decoded = decode(topic, value);
+    if (hasReplacement(decoded) && hasReplacement(decode(topic, withoutReplacements(value)))) {
+      throw new DataException("text that is not UTF-8");
+    }
+    return decoded;
+  }
+
+  private SchemaAndValue decode(String topic, byte[] value) {
     try {
-      decoded = delegate.toConnectData(topic, value);
+      return delegate.toConnectData(topic, value);
     } catch (RuntimeException failure) {
       if (isOutage(failure)) {
         throw new RetriableException("the schema registry does not answer; trying again", failure);
       }
       throw failure instanceof DataException ? failure : new DataException("not Avro", failure);
     }
-    if (decoded.value() instanceof Struct struct && hasMalformedText(struct, value)) {
-      throw new DataException("text that is not UTF-8");
-    }
-    return decoded;
   }
 
   static boolean isOutage(Throwable failure) {
@@ -138,35 +145,33 @@ public final class RetryingAvroConverter implements Converter {
   }
 
   /**
-   * Tells whether a text was not UTF-8. Java decodes such bytes to U+FFFD in silence while other
-   * readers refuse them, so a U+FFFD must be in the bytes as well.
+   * Returns the record with another letter of as many bytes for each U+FFFD. Java decodes what is
+   * not UTF-8 to U+FFFD in silence while other readers refuse it: a U+FFFD in the texts of this
+   * record is of that kind, whatever else of the original looks like one.
    */
-  private static boolean hasMalformedText(Struct struct, byte[] bytes) {
-    long decoded = decodedReplacements(struct);
-    return decoded > 0 && decoded > encodedReplacements(bytes);
+  private static byte[] withoutReplacements(byte[] value) {
+    byte[] other = value.clone();
+    for (int i = 0; i + 2 < other.length; i++) {
+      if (other[i] == (byte) 0xEF && other[i + 1] == (byte) 0xBF && other[i + 2] == (byte) 0xBD) {
+        other[i + 2] = (byte) 0xBC; // U+FFFC
+      }
+    }
+    return other;
   }
 
-  /** Counts them in the texts of a record and of the records within it. */
-  private static long decodedReplacements(Struct struct) {
-    long count = 0;
+  private static boolean hasReplacement(SchemaAndValue decoded) {
+    return decoded.value() instanceof Struct struct && hasReplacement(struct);
+  }
+
+  /** Looks at the texts of a record and of the records within it. */
+  private static boolean hasReplacement(Struct struct) {
     for (Field field : struct.schema().fields()) {
       Object value = struct.get(field);
-      if (value instanceof String text) {
-        count += text.chars().filter(letter -> letter == REPLACEMENT).count();
-      } else if (value instanceof Struct inner) {
-        count += decodedReplacements(inner);
+      if (value instanceof String text && text.indexOf(REPLACEMENT) >= 0
+          || value instanceof Struct inner && hasReplacement(inner)) {
+        return true;
       }
     }
-    return count;
-  }
-
-  private static long encodedReplacements(byte[] bytes) {
-    long count = 0;
-    for (int i = 0; i + 2 < bytes.length; i++) {
-      if (bytes[i] == (byte) 0xEF && bytes[i + 1] == (byte) 0xBF && bytes[i + 2] == (byte) 0xBD) {
-        count++;
-      }
-    }
-    return count;
+    return false;
   }
 }

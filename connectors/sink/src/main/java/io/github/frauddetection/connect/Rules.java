@@ -68,11 +68,11 @@ record Rules(
 
   private boolean isId(String text) {
     int bytes = text.getBytes(StandardCharsets.UTF_8).length;
-    return 0 < bytes && bytes <= maxIdBytes;
+    return 0 < bytes && bytes <= maxIdBytes && text.chars().noneMatch(Character::isISOControl);
   }
 
   private String idLimits(String field) {
-    return field + " must have 1 to " + maxIdBytes + " bytes of UTF-8";
+    return field + " must have 1 to " + maxIdBytes + " bytes of UTF-8, no control character";
   }
 
   private static String sorted(Set<String> values) {

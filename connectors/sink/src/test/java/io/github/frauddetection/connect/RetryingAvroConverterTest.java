@@ -121,7 +121,12 @@ class RetryingAvroConverterTest {
   @Test
   void textThatIsNotUtf8IsABadRecord() {
     assertBad(wire(1, new byte[] {'a', (byte) 0xC3}));
-    assertEquals("\uFFFD", text(wire(1, "\uFFFD".getBytes(StandardCharsets.UTF_8))));
+    byte[] replacement = "\uFFFD".getBytes(StandardCharsets.UTF_8);
+    assertEquals("\uFFFD", text(wire(1, replacement)));
+    ByteArrayOutputStream withOneBehind = new ByteArrayOutputStream();
+    withOneBehind.writeBytes(wire(1, new byte[] {'a', (byte) 0xC3}));
+    withOneBehind.writeBytes(replacement);
+    assertBad(withOneBehind.toByteArray());
   }
 
   @Test
