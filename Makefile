@@ -175,6 +175,12 @@ evaluate-handbook evaluate-sparkov: evaluate-%:
 
 ##@ Operate
 
+.PHONY: dlq
+dlq: ## Dead letters; SHOW=0/17, REINJECT=all, a reason or 0/17, FORCE=1; PURGE= the same, BEFORE=
+	@PYTHONPATH=common:connectors .venv/bin/python -m deadletters $(if $(SHOW),--show "$(SHOW)") \
+	  $(if $(REINJECT),--reinject "$(REINJECT)") $(if $(FORCE),--force) \
+	  $(if $(PURGE),--purge "$(PURGE)") $(if $(BEFORE),--before "$(BEFORE)")
+
 .PHONY: format
 format: setup-tests ## Format the code
 	.venv/bin/ruff check --fix .
