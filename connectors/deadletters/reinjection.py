@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from confluent_kafka import Message
@@ -15,8 +14,9 @@ from deadletters.topic import Sender
 from pipeline.errors import PipelineError
 from pipeline.names import DEAD_LETTER_TOPIC
 
-CHUNK: Final = 100
-"""Letters claimed and published together; a record has up to 1 MB."""
+CHUNK: Final = 500
+CHUNK_BYTES: Final = 2**23
+"""Letters claimed and published together; a record has up to 1 MB, a container's limit is 112."""
 NAMED: Final = 5
 """Letters left out that are named one by one; the others are counted."""
 
@@ -38,8 +38,7 @@ class Reinjection:
 
         Raises ``PipelineError`` when one was not acknowledged, and goes no further.
         """
-        remaining = iter(letters)
-        while chunk := list(itertools.islice(remaining, CHUNK)):
+        for chunk in chunks(letters):
             mine = [letter for letter in chunk if self._may_publish(letter)]
             if mine:
                 self._publish(mine)
@@ -102,6 +101,20 @@ class Reinjection:
         self.left_out_count += 1
         if len(self.left_out) < NAMED:
             self.left_out.append(f"{letter.position}: {why}")
+
+
+def chunks(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
+    """Yield all letters, up to ``CHUNK`` or about ``CHUNK_BYTES`` at a time."""
+    chunk: list[Letter] = []
+    size = 0
+    for letter in letters:
+        chunk.append(letter)
+        size += len(letter.value or b"")
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def counted(reasons: Counter[str]) -> str:

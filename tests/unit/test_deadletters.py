@@ -20,7 +20,7 @@ from deadletters.ledger import Entry, Ledger
 from deadletters.letters import MARKER, Letter, Position, scan, to_letter
 from deadletters.listing import HOUR_MS, HOURS, Tally
 from deadletters.purging import PurgePlan
-from deadletters.reinjection import CHUNK, Reinjection
+from deadletters.reinjection import CHUNK, CHUNK_BYTES, Reinjection, chunks
 from deadletters.selection import Selection, parse_position, parse_selection
 from deadletters.showing import MAX_SHOWN, describe
 from deadletters.topic import Sender, TopicReader
@@ -344,12 +344,19 @@ def test_what_is_not_acknowledged_is_an_error_and_counts_as_begun(
     assert desks[1].ledger.entries[Position(0, 3)].published is None
 
 
-def test_more_letters_than_a_chunk_are_published(desks: tuple[Desk, Desk], servers: str) -> None:
-    write = Sender(servers)
-    for _ in range(2 * CHUNK + 1):
-        write.send(DEAD_LETTER_TOPIC, 0, b"key", b"value", headers("too_old"))
-    assert write.settle() == []
-    assert desks[0].reinject(parse_selection("too_old")).published == {"too_old": 2 * CHUNK + 1}
+def test_letters_are_taken_in_chunks_that_memory_holds() -> None:
+    many = [letter(offset) for offset in range(2 * CHUNK + 1)]
+    assert [len(chunk) for chunk in chunks(many)] == [CHUNK, CHUNK, 1]
+    large = [letter(offset, value=bytes(CHUNK_BYTES // 2)) for offset in range(4)]
+    assert [len(chunk) for chunk in chunks(large)] == [2, 2]
+    assert list(chunks([])) == []
+
+
+def test_every_chunk_is_published(
+    desks: tuple[Desk, Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deadletters.reinjection.CHUNK", 2)
+    assert desks[0].reinject().published.total() == 3
 
 
 # purge
