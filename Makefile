@@ -185,6 +185,12 @@ evaluate-handbook evaluate-sparkov: evaluate-%:
 verify: ## Account for every record, recompute every result; exit 1 on a difference; OUT=
 	@mkdir -p "$(results)"; PYTHONPATH=common:spark .venv/bin/python -m verification --out "$(results)"
 
+.PHONY: dlq
+dlq: ## Dead letters; SHOW=0/17, REINJECT=all, a reason or 0/17, FORCE=1; PURGE= the same, BEFORE=
+	@PYTHONPATH=common:connectors .venv/bin/python -m deadletters $(if $(SHOW),--show "$(SHOW)") \
+	  $(if $(REINJECT),--reinject "$(REINJECT)") $(if $(FORCE),--force) \
+	  $(if $(PURGE),--purge "$(PURGE)") $(if $(BEFORE),--before "$(BEFORE)")
+
 .PHONY: format
 format: setup-tests ## Format the code
 	.venv/bin/ruff check --fix .

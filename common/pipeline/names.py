@@ -8,6 +8,8 @@ TRANSACTIONS_TOPIC: Final = "transactions"
 """What the simulator writes. Readers take the topic that ``source.topic`` names."""
 GROUND_TRUTH_TOPIC: Final = "ground_truth"
 DEAD_LETTER_TOPIC: Final = "transactions.dlq"
+REINJECTED_TOPIC: Final = "transactions.dlq.reinjected"
+"""Which dead letters were published again."""
 ALERTS_TOPIC: Final = "fraud.alerts"
 
 

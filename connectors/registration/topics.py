@@ -26,6 +26,9 @@ from registration.waiting import REQUEST_TIMEOUT_S, wait_until
 _DAY_MS = 86_400_000
 _ALERTS_DAYS = 7
 """Also of the labels: like the raw transactions, they serve whoever was away for a few days."""
+_REINJECTED_EXTRA_DAYS = 30
+"""Who knows a letter as published again must outlive it. Kafka removes whole segments, each up to
+7 days after the time of its oldest record is over."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +53,15 @@ def wanted_topics(settings: Settings) -> list[Topic]:
         "message.timestamp.after.max.ms": str(FUTURE_TOLERANCE_MS),
     }
     short = {"retention.ms": str(_ALERTS_DAYS * _DAY_MS)}
-    dead_letters = {"retention.ms": str(kafka.dead_letter_retention_days * _DAY_MS)}
+    letter_days = kafka.dead_letter_retention_days
+    dead_letters = {"retention.ms": str(letter_days * _DAY_MS)}
+    reinjected = {"retention.ms": str((letter_days + _REINJECTED_EXTRA_DAYS) * _DAY_MS)}
     own = [Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, transactions)]
     return [
         *(own if is_own(settings.source) else []),
         Topic(names.GROUND_TRUTH_TOPIC, 1, short),
         Topic(names.DEAD_LETTER_TOPIC, 1, dead_letters),
+        Topic(names.REINJECTED_TOPIC, 1, reinjected),
         Topic(names.ALERTS_TOPIC, 1, short),
     ]
 

@@ -11,7 +11,12 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline import names
 
-OTHER_TOPICS = (names.GROUND_TRUTH_TOPIC, names.DEAD_LETTER_TOPIC, names.ALERTS_TOPIC)
+OTHER_TOPICS = (
+    names.GROUND_TRUTH_TOPIC,
+    names.DEAD_LETTER_TOPIC,
+    names.REINJECTED_TOPIC,
+    names.ALERTS_TOPIC,
+)
 """Every topic of the pipeline but its source."""
 REQUEST_TIMEOUT_S = 2.0
 """Of each request: a poll must end soon enough for its statuses to be true."""

@@ -13,7 +13,7 @@ from dashboard.freshness import Freshness, assess, newest, reported_watermark
 from dashboard.overview import overview_json
 from dashboard.quality import PERIODS, quality_json
 from dashboard.repository import Repository, Row, Unavailable
-from dashboard.system import accounting_json, components_json
+from dashboard.system import DAY, accounting_json, components_json, rejected_json
 from dashboard.times import HOUR, MINUTE, floor_hour, iso
 from pipeline.names import DETECTION, QUALITY
 from pipeline.settings import Settings
@@ -107,11 +107,13 @@ class Service:
         rows = self._statuses.get([EVERY]).values[EVERY]
         now = self.now()
         own = [self._cassandra, _own_status("dashboard", "running", self._started_at, now)]
+        accounting = accounting_json(rows)
         return {
             "ok": True,
             "generated_at": iso(now),
             "components": components_json(rows, own, now, self._stale_after_s),
-            "accounting": accounting_json(rows),
+            "accounting": accounting,
+            "rejected": rejected_json(self._last_day(now), accounting["rejected"], now),
         }
 
     def quality(self) -> dict[str, Any]:
@@ -131,13 +133,24 @@ class Service:
     ) -> tuple[Freshness, list[Row], Row | None]:
         statuses = self._statuses.get([EVERY])
         detection = _of(statuses.values[EVERY], DETECTION)
+        rows, are_current = self._metrics_since(now, since)
+        is_current = statuses.is_current and are_current
+        freshness = assess(now, detection, newest(rows), is_current, self._stale_after_s)
+        return freshness, rows, detection
+
+    def _metrics_since(self, now: dt.datetime, since: dt.datetime) -> tuple[list[Row], bool]:
+        """Return the rows of each hour from ``since`` on, and whether they are current."""
         newest_hour = floor_hour(now)
         count = (newest_hour - floor_hour(since)) // HOUR + 1
         metrics = self._metrics.get([newest_hour - n * HOUR for n in range(count)])
-        rows = [row for hour in metrics.values.values() for row in hour]
-        is_current = statuses.is_current and metrics.is_current
-        freshness = assess(now, detection, newest(rows), is_current, self._stale_after_s)
-        return freshness, rows, detection
+        return [row for hour in metrics.values.values() for row in hour], metrics.is_current
+
+    def _last_day(self, now: dt.datetime) -> list[Row]:
+        """Return the rows of a day; none in an outage, in which the system page has more to say."""
+        try:
+            return self._metrics_since(now, now - DAY)[0]
+        except Unavailable:
+            return []
 
     def _load_statuses(self, keys: Sequence[str]) -> Mapping[str, Sequence[Row]]:
         """Read the statuses; whether that works is also the state of Cassandra as seen here."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.repository import Row
-from dashboard.times import age_s, iso
+from dashboard.times import HOUR, MINUTE, age_s, floor_minute, iso
 from pipeline.names import (
     COMPONENTS,
     CONNECT,
@@ -15,8 +15,10 @@ from pipeline.names import (
     DETECTION,
     KAFKA,
 )
+from pipeline.records import REASONS
 
 REJECTED_PREFIX = "rejected."
+DAY = 24 * HOUR
 
 
 def component_json(
@@ -120,6 +122,38 @@ def accounting_json(rows: Sequence[Row]) -> dict[str, Any]:
     else:
         accounting["status"] = "difference" if difference else "reconciled"
     return accounting
+
+
+def rejected_json(
+    metrics: Sequence[Row], totals: Mapping[str, int], now: dt.datetime
+) -> list[dict[str, Any]]:
+    """Return each reason for which records were rejected, with how many there were by arrival.
+
+    ``metrics`` are the rows of at least a day, ``totals`` those of ``accounting_json``. None: no
+    minute of that time is known, or the job has not reported.
+    """
+    last_hour, last_day = (_rejected_since(metrics, now, period) for period in (HOUR, DAY))
+    return [
+        {
+            "reason": reason,
+            "last_hour": last_hour and last_hour[reason],
+            "last_day": last_day and last_day[reason],
+            "total": totals.get(reason),
+        }
+        for reason in REASONS
+        if totals.get(reason) or (last_day and last_day[reason])
+    ]
+
+
+def _rejected_since(
+    metrics: Sequence[Row], now: dt.datetime, period: dt.timedelta
+) -> dict[str, int] | None:
+    """Count over the minutes of ``period``, this one included."""
+    first = floor_minute(now) - period + MINUTE
+    rows = [row for row in metrics if row["window_start"] >= first]
+    if not rows:
+        return None
+    return {reason: sum(row[f"rejected_{reason}"] or 0 for row in rows) for reason in REASONS}
 
 
 def count(details: Mapping[str, str], key: str) -> int | None:

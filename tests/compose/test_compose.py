@@ -57,6 +57,12 @@ def test_every_container_is_healthy_or_done(stack: Stack) -> None:
         assert (state["Status"], state["ExitCode"]) == ("exited", 0), service
 
 
+def test_dead_letters_are_listed_in_a_container_of_their_own(stack: Stack) -> None:
+    """``-T``: docker-compose 1.29 would else want a terminal."""
+    command = ("run", "-T", "--rm", "--no-deps", "topics", "python", "-m", "deadletters")
+    assert run(*stack.compose, *command).startswith("transactions.dlq holds ")
+
+
 # Security of what runs
 
 

@@ -77,6 +77,18 @@ class LocalPipeline:
         environment = {**self._env(), **variables}
         return subprocess.Popen([sys.executable, *arguments], env=environment, cwd=PROJECT_ROOT)
 
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the services' commands to its end, and return what it printed."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env=self._env(),
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def pid_of(self, service: str) -> int:
         """Return the process id of a service of the launcher."""
         for entry in self.states():

@@ -65,6 +65,7 @@ def test_topics_are_those_of_the_contract(settings: Settings) -> None:
         names.TRANSACTIONS_TOPIC,
         names.GROUND_TRUTH_TOPIC,
         names.DEAD_LETTER_TOPIC,
+        names.REINJECTED_TOPIC,
         names.ALERTS_TOPIC,
     }
     transactions = wanted[names.TRANSACTIONS_TOPIC]
@@ -72,6 +73,8 @@ def test_topics_are_those_of_the_contract(settings: Settings) -> None:
     assert transactions.config["message.timestamp.after.max.ms"] == "10000"
     assert transactions.config["retention.ms"] == str(7 * 86_400_000)
     assert wanted[names.DEAD_LETTER_TOPIC].config["retention.ms"] == str(30 * 86_400_000)
+    assert wanted[names.REINJECTED_TOPIC].partitions == 1  # one order for all that read it
+    assert wanted[names.REINJECTED_TOPIC].config["retention.ms"] == str(60 * 86_400_000)
 
 
 def test_size_limit_is_shared_by_the_partitions(settings: Settings) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -141,7 +142,8 @@ def test_many_clients_cost_one_read(
         client.get("/api/overview")
         client.get("/api/alerts")
         client.get("/api/system")
-    assert Counter(repository.reads) == {"alerts": len(WAVES), "metrics": 1, "statuses": 1}
+    # The system page looks a day back, the overview some minutes.
+    assert Counter(repository.reads) == {"alerts": len(WAVES), "metrics": 2, "statuses": 1}
 
 
 def test_alert_json_has_the_fields_of_the_contract(client: FlaskClient) -> None:
@@ -321,6 +323,50 @@ def test_accounting_waits_for_a_job_that_starts(
     assert "The detection job is starting" in client.get("/system").text
     repository.status_rows = [status_row("detection")]
     assert client.get("/api/system").get_json()["accounting"]["status"] == "unknown"
+
+
+def test_rejected_records_are_counted_over_the_last_hour_and_day(
+    client: FlaskClient, repository: InMemoryRepository
+) -> None:
+    def minutes_ago(minutes: int, **values: int) -> dict[str, Any]:
+        return metrics_row(THIS_MINUTE - minutes * MINUTE, **values)
+
+    repository.metrics_rows = [
+        minutes_ago(0, rejected_future=1, rejected_undecodable=2),
+        minutes_ago(59, rejected_future=10),
+        minutes_ago(60, rejected_future=100, rejected_too_old=5),
+        minutes_ago(1439, rejected_future=1000),
+        minutes_ago(1440, rejected_future=10_000, rejected_same_account=7),
+    ]
+    totals = {"rejected.future": "11111", "rejected.undecodable": "2", "rejected.too_old": "6"}
+    repository.status_rows = [detection_row(details=totals)]
+    rejected = [
+        {"reason": "undecodable", "last_hour": 2, "last_day": 2, "total": 2},
+        {"reason": "future", "last_hour": 11, "last_day": 1111, "total": 11111},
+        {"reason": "too_old", "last_hour": 0, "last_day": 5, "total": 6},
+    ]
+    assert client.get("/api/system").get_json()["rejected"] == rejected
+    text = client.get("/system").text
+    assert "1,111</td><td" in text
+    assert "<code>make dlq</code>" in text
+
+
+def test_rejected_records_of_an_unknown_time_are_no_zeros(
+    client: FlaskClient, repository: InMemoryRepository
+) -> None:
+    repository.metrics_rows = []
+    repository.status_rows = [detection_row(details={"rejected.future": "3", "scored": "1"})]
+    assert client.get("/api/system").get_json()["rejected"] == [
+        {"reason": "future", "last_hour": None, "last_day": None, "total": 3}
+    ]
+    repository.metrics_rows = [metrics_row(THIS_MINUTE, rejected_future=3)]
+    repository.status_rows = []
+    assert client.get("/api/system").get_json()["rejected"] == [
+        {"reason": "future", "last_hour": 3, "last_day": 3, "total": None}
+    ]
+    repository.metrics_rows = []
+    assert client.get("/api/system").get_json()["rejected"] == []
+    assert "make dlq" not in client.get("/system").text
 
 
 def test_components_are_missing_stale_or_what_they_say(
