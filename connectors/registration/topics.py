@@ -42,6 +42,8 @@ class Topic:
 def wanted_topics(settings: Settings) -> list[Topic]:
     """Return every topic that is ours to make: a source's of somebody else is not among them."""
     kafka = settings.kafka
+    # An acknowledgement then stands for two copies where there are three, and for one of one.
+    common = {"min.insync.replicas": str(max(1, kafka.replication_factor - 1))}
     bytes_per_partition = int(kafka.transactions_retention_gib * 2**30 / kafka.partitions)
     transactions = {
         "retention.ms": str(kafka.transactions_retention_days * _DAY_MS),
@@ -51,12 +53,12 @@ def wanted_topics(settings: Settings) -> list[Topic]:
     }
     short = {"retention.ms": str(_ALERTS_DAYS * _DAY_MS)}
     dead_letters = {"retention.ms": str(kafka.dead_letter_retention_days * _DAY_MS)}
-    own = [Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, transactions)]
+    own = [Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, common | transactions)]
     return [
         *(own if is_own(settings.source) else []),
-        Topic(names.GROUND_TRUTH_TOPIC, 1, short),
-        Topic(names.DEAD_LETTER_TOPIC, 1, dead_letters),
-        Topic(names.ALERTS_TOPIC, 1, short),
+        Topic(names.GROUND_TRUTH_TOPIC, 1, common | short),
+        Topic(names.DEAD_LETTER_TOPIC, 1, common | dead_letters),
+        Topic(names.ALERTS_TOPIC, 1, common | short),
     ]
 
 
