@@ -22,6 +22,8 @@ Offsets = dict[int, int]
 """Kafka offsets by partition."""
 
 RUN_FILE = "run.json"
+RUNS = f"*Z/{RUN_FILE}"
+"""Names of runs end with Z; what a person has renamed is none any more."""
 
 DATA_LOSS = "failOnDataLoss"
 """Spark names this option in each failure about records that Kafka does not hold any more."""
@@ -36,8 +38,8 @@ def read_until(last_offsets: Offsets) -> int:
 def way_back(run_folder: Path) -> str:
     """Return what a person does about a checkpoint that cannot be continued."""
     return (
-        f"move {run_folder} away, the next start rebuilds the state from the topic and leaves"
-        " older alerts as they are (docs/operations.md)"
+        f"mv {run_folder} {run_folder}.damaged; the next start rebuilds the state from the topic"
+        " and leaves older alerts as they are (docs/operations.md)"
     )
 
 
@@ -170,7 +172,7 @@ def open_run(
     ``CheckpointError`` when it is damaged, or read another topic: offsets of that one would hide
     the new one's transactions, and the tables would mix both.
     """
-    runs = sorted(path.parent for path in checkpoint_dir.glob(f"*/{RUN_FILE}"))
+    runs = sorted(path.parent for path in checkpoint_dir.glob(RUNS))
     if runs:
         newest = runs[-1]
         _require_topic(newest, topic)
