@@ -186,7 +186,7 @@ restore: setup ## Go back to the backup in FROM=, after make clean
 .PHONY: erase
 erase: setup ## Delete the rows of ACCOUNT= from Cassandra
 	@$(if $(ACCOUNT),,echo "ACCOUNT= must name an account" >&2; exit 2;) \
-	PYTHONPATH=common exec .venv/bin/python cassandra/erase.py "$$ACCOUNT"
+	PYTHONPATH=common exec .venv/bin/python cassandra/erase.py -- "$$ACCOUNT"
 
 .PHONY: format
 format: setup-tests ## Format the code

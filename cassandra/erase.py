@@ -87,21 +87,24 @@ class Eraser:
         for table, key in HOURLY.items():
             rows = [tuple(row) for row in self._of_all_hours(table, key, "sender_account")]
             self._delete(table, key, rows)
-        own = [(self._account,)]
-        key = ("sender_account",)
-        for _, rows in self._select(("window_start",), "fraud_alerts_by_account", key, own):
-            self._delete("fraud_alerts_by_account", key, own, len(rows))
+        key = ("sender_account", "window_start")
+        for _, rows in self._select(key, "fraud_alerts_by_account", key[:1], [(self._account,)]):
+            self._delete("fraud_alerts_by_account", key, [tuple(row) for row in rows])
 
     def _erase_transactions(self, own: str, other: str, today: dt.date) -> None:
-        """Delete the transactions in which the account is ``own`` from all three tables."""
-        partition_key = (own, "day")
+        """Delete the transactions in which the account is ``own`` from all three tables.
+
+        Row by row: with a whole partition would go what arrives meanwhile, and nobody would find
+        its other rows any more.
+        """
+        key = ("day", "transaction_timestamp", "transaction_id")
         partitions = [(self._account, day) for day in days(today)]
-        columns = (other, "day", "transaction_timestamp", "transaction_id")
-        for partition, rows in self._select(columns, BY_ACCOUNT[own], partition_key, partitions):
+        columns = (own, other, *key)
+        for _, rows in self._select(columns, BY_ACCOUNT[own], (own, "day"), partitions):
             self._erase_by_id([row.transaction_id for row in rows])
-            self._delete(BY_ACCOUNT[other], columns, [tuple(row) for row in rows])
-            # Last: without these rows nobody finds the others.
-            self._delete(BY_ACCOUNT[own], partition_key, [partition], len(rows))
+            for account in (other, own):  # the rows that lead here last
+                of_account = [(getattr(row, account), *tuple(row)[2:]) for row in rows]
+                self._delete(BY_ACCOUNT[account], (account, *key), of_account)
 
     def _erase_by_id(self, transaction_ids: Sequence[str]) -> None:
         """Delete rows of ``transactions``, but not one in which others have used the same id."""
@@ -149,12 +152,9 @@ class Eraser:
             if rows := list(answer):
                 yield of, rows
 
-    def _delete(
-        self, table: str, key: Sequence[str], values: Sequence[Row], count: int | None = None
-    ) -> None:
-        """Delete by key; ``count`` rows go when the key is not that of a single one."""
+    def _delete(self, table: str, key: Sequence[str], values: Sequence[Row]) -> None:
         self._execute(f"DELETE FROM {KEYSPACE}.{table} WHERE {_where(key)}", values)
-        self.deleted[table] += len(values) if count is None else count
+        self.deleted[table] += len(values)
 
     def _execute(self, query: str, values: Sequence[Row]) -> list[Any]:
         """Run a statement with each of ``values`` and return the answers in their order."""
