@@ -143,11 +143,13 @@ class Job:
         if self._current is None:
             return Status(state="starting")
         query, processor = self._current
-        if self.stopping.is_set() and not query.isActive:
-            return Status(state="stopped")
         status = self._reporter.status(query, processor)
-        if not query.isActive and processor.restarts_because is not None:
-            return replace(status, state="starting", error=None)
+        if not query.isActive:
+            # With its last figures: they tell which batch was finished.
+            if self.stopping.is_set():
+                return replace(status, state="stopped", error=None)
+            if processor.restarts_because is not None:
+                return replace(status, state="starting", error=None)
         return status
 
 
