@@ -89,7 +89,7 @@ lint: setup-tests ## Check style; changes nothing
 .PHONY: types
 types: setup-tests ## Check types (strict)
 	.venv/bin/mypy
-	MYPYPATH=cassandra .venv/bin/mypy cassandra/migrate.py cassandra/passwords.py cassandra/roles.py
+	MYPYPATH=cassandra .venv/bin/mypy cassandra/erase.py cassandra/migrate.py cassandra/passwords.py cassandra/roles.py
 
 .PHONY: test-unit test-contract test-spark test-web test-stack
 test-unit: setup-tests ## Pure functions
@@ -190,6 +190,19 @@ dlq: ## Dead letters; SHOW=0/17, REINJECT=all, a reason or 0/17, FORCE=1; PURGE=
 	@PYTHONPATH=common:connectors .venv/bin/python -m deadletters $(if $(SHOW),--show "$(SHOW)") \
 	  $(if $(REINJECT),--reinject "$(REINJECT)") $(if $(FORCE),--force) \
 	  $(if $(PURGE),--purge "$(PURGE)") $(if $(BEFORE),--before "$(BEFORE)")
+
+.PHONY: backup
+backup: ## Copy data, checkpoint and models of the stopped pipeline to the folder OUT=
+	@$(if $(OUT),,echo "OUT= must name a folder to make" >&2; exit 2;) $(launcher) backup "$(OUT)"
+
+.PHONY: restore
+restore: setup ## Go back to the backup in FROM=, after make clean
+	@$(if $(FROM),,echo "FROM= must name the folder of a backup" >&2; exit 2;) $(launcher) restore "$(FROM)"
+
+.PHONY: erase
+erase: setup ## Delete the rows of ACCOUNT= from Cassandra
+	@$(if $(ACCOUNT),,echo "ACCOUNT= must name an account" >&2; exit 2;) \
+	PYTHONPATH=common exec .venv/bin/python cassandra/erase.py -- "$$ACCOUNT"
 
 .PHONY: format
 format: setup-tests ## Format the code

@@ -45,6 +45,8 @@ class Topic:
 def wanted_topics(settings: Settings) -> list[Topic]:
     """Return every topic that is ours to make: a source's of somebody else is not among them."""
     kafka = settings.kafka
+    # An acknowledgement then stands for two copies where there are three, and for one of one.
+    common = {"min.insync.replicas": str(max(1, kafka.replication_factor - 1))}
     bytes_per_partition = int(kafka.transactions_retention_gib * 2**30 / kafka.partitions)
     transactions = {
         "retention.ms": str(kafka.transactions_retention_days * _DAY_MS),
@@ -56,13 +58,13 @@ def wanted_topics(settings: Settings) -> list[Topic]:
     letter_days = kafka.dead_letter_retention_days
     dead_letters = {"retention.ms": str(letter_days * _DAY_MS)}
     reinjected = {"retention.ms": str((letter_days + _REINJECTED_EXTRA_DAYS) * _DAY_MS)}
-    own = [Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, transactions)]
+    own = [Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, common | transactions)]
     return [
         *(own if is_own(settings.source) else []),
-        Topic(names.GROUND_TRUTH_TOPIC, 1, short),
-        Topic(names.DEAD_LETTER_TOPIC, 1, dead_letters),
-        Topic(names.REINJECTED_TOPIC, 1, reinjected),
-        Topic(names.ALERTS_TOPIC, 1, short),
+        Topic(names.GROUND_TRUTH_TOPIC, 1, common | short),
+        Topic(names.DEAD_LETTER_TOPIC, 1, common | dead_letters),
+        Topic(names.REINJECTED_TOPIC, 1, common | reinjected),
+        Topic(names.ALERTS_TOPIC, 1, common | short),
     ]
 
 

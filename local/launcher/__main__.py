@@ -1,4 +1,4 @@
-"""``python -m launcher run|stop|status|clean|doctor``; the Makefile calls it."""
+"""``python -m launcher run|stop|status|clean|backup|restore|doctor``; the Makefile calls it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
-from launcher import archive, doctor, processes, services
+from launcher import archive, backups, doctor, processes, services
 from launcher.java import find_java
 from launcher.layout import Layout
 from launcher.processes import Identity
@@ -29,15 +32,7 @@ STOP_TIMEOUT_S = 120.0
 def run(settings: Settings, layout: Layout, without: list[str]) -> int:
     """Start the pipeline and keep it until it is told to stop; says when it is up."""
     layout.create()
-    with layout.lock.open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PipelineError(f"already running, pid {_owner(lock)}: make stop") from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        _end_leftovers(layout)
+    with _exclusive(layout):
         doctor.require_downloads()
         wanted = select(services.services(settings, layout, find_java(), without), without)
         doctor.require_free_ports(settings, without)
@@ -88,10 +83,60 @@ def status(layout: Layout) -> int:
 def clean(layout: Layout) -> int:
     """Stop, and remove the data, logs and checkpoint of this folder; downloads stay."""
     stop(layout)
-    for name in ("data", "conf", "logs", "tmp", "checkpoint"):
+    for name in ("data", "conf", "logs", "tmp", "checkpoint", backups.PARTIAL):
         shutil.rmtree(layout.root / name, ignore_errors=True)
     _say(f"removed data, logs and checkpoint in {layout.root}")
     return 0
+
+
+def backup(settings: Settings, layout: Layout, out: Path) -> int:
+    """Copy the stopped pipeline's state to the folder ``out``, and keep it stopped meanwhile."""
+    with _exclusive(layout):
+        began = time.monotonic()
+        manifest = backups.write(_parts(settings, layout), out)
+        _say(
+            f"backed up {manifest.unpacked_mb:.0f} MB to {out}, {manifest.archive_mb:.0f} MB"
+            f" packed, in {time.monotonic() - began:.0f} s"
+        )
+    return 0
+
+
+def restore(settings: Settings, layout: Layout, source: Path) -> int:
+    """Bring a pipeline without data to the state of a backup; ``make run`` then goes on there."""
+    with _exclusive(layout):
+        manifest = backups.restore(source, _parts(settings, layout))
+        _say(
+            f"restored {manifest.unpacked_mb:.0f} MB of {manifest.created_at}, made with version"
+            f" {manifest.version}; this is {backups.version()}"
+        )
+    return 0
+
+
+def _parts(settings: Settings, layout: Layout) -> backups.Parts:
+    return backups.Parts(
+        data=layout.data,
+        checkpoint=services.checkpoint_dir(settings, layout),
+        models=PROJECT_ROOT / settings.scoring.model_dir,
+    )
+
+
+@contextmanager
+def _exclusive(layout: Layout) -> Iterator[None]:
+    """Keep every other command that needs the pipeline's folder out, with nothing running in it.
+
+    Raises ``PipelineError`` when the pipeline runs.
+    """
+    layout.root.mkdir(parents=True, exist_ok=True)
+    with layout.lock.open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PipelineError(f"already running, pid {_owner(lock)}: make stop") from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        _end_leftovers(layout)
+        yield
 
 
 def _running_launcher(layout: Layout) -> int | None:
@@ -155,6 +200,10 @@ def main() -> int:
     commands.add_parser("stop", help="end it")
     commands.add_parser("clean", help="end it and remove its data and logs")
     commands.add_parser("status", help="a line per service")
+    backup_parser = commands.add_parser("backup", help="copy the state of the stopped pipeline")
+    backup_parser.add_argument("out", type=Path, help="folder to make")
+    restore_parser = commands.add_parser("restore", help="go back to a backup")
+    restore_parser.add_argument("source", type=Path, help="folder that backup made")
     commands.add_parser("doctor", help="check this machine, with the fix for what is wrong")
     arguments = parser.parse_args()
     try:
@@ -164,6 +213,10 @@ def main() -> int:
         layout = Layout((PROJECT_ROOT / settings.local.dir).resolve())
         if arguments.command == "run":
             return run(settings, layout, [name for name in arguments.without.split(",") if name])
+        if arguments.command == "backup":
+            return backup(settings, layout, arguments.out)
+        if arguments.command == "restore":
+            return restore(settings, layout, arguments.source)
         actions = {"stop": stop, "status": status, "clean": clean}
         return actions[arguments.command](layout)
     except ConfigError as error:

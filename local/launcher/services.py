@@ -159,11 +159,18 @@ def child_environment(
     child = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     if "registry" not in without and not urlsplit(settings.registry.url).path.strip("/"):
         child["FRAUD__REGISTRY__URL"] = settings.registry.url.rstrip("/") + REGISTRY_API
-    checkpoint = Path(settings.scoring.checkpoint_dir)
-    # A second pipeline (another local.dir) must never share the checkpoint of the first.
-    if checkpoint.parts[:1] == (".local",):
-        child["FRAUD__SCORING__CHECKPOINT_DIR"] = str(layout.root.joinpath(*checkpoint.parts[1:]))
+    if Path(settings.scoring.checkpoint_dir).parts[:1] == (".local",):
+        child["FRAUD__SCORING__CHECKPOINT_DIR"] = str(checkpoint_dir(settings, layout))
     return child
+
+
+def checkpoint_dir(settings: Settings, layout: Layout) -> Path:
+    """Return where the detection job of this pipeline has its checkpoint."""
+    configured = Path(settings.scoring.checkpoint_dir)
+    # A second pipeline (another local.dir) must never share the checkpoint of the first.
+    if configured.parts[:1] == (".local",):
+        return layout.root.joinpath(*configured.parts[1:])
+    return PROJECT_ROOT / configured
 
 
 class _Builder:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import pandas as pd
 from pyspark.sql import DataFrame
@@ -24,8 +25,8 @@ from detection.views import view_code
 logger = logging.getLogger(__name__)
 
 
-class NewSchema(Exception):
-    """The batch holds records of a schema that was registered after the query began."""
+class QueryMustRestart(Exception):
+    """The batch can only be processed by a query that begins again from the checkpoint."""
 
 
 class Stopping(Exception):
@@ -53,6 +54,7 @@ class BatchProcessor:
     under a deterministic key, so that a repetition leaves the same tables. An exception ends the
     query; nothing of the batch is committed then. A shadow never ends it.
 
+    ``restarts_because``: why the query ended on purpose, to go on at once with another.
     ``last_scored_by``: of the last batch that the run has recorded, if any. ``models``: those of
     the last batch, before the first one those that it will take.
     """
@@ -67,7 +69,7 @@ class BatchProcessor:
     last_scored_by: ScoredBy | None
     models: Models = field(init=False)
     shadow_failures: int = 0
-    found_new_schema: bool = False
+    restarts_because: str | None = None
     _is_finished: bool = False
     _running: threading.Lock = field(default_factory=threading.Lock)
     _latencies: Latencies = field(default_factory=Latencies)
@@ -101,10 +103,13 @@ class BatchProcessor:
     def _process(self, emitted: DataFrame, batch_id: int) -> None:
         began = time.monotonic()
         extent = self.run.extent(batch_id)
+        if self.run.crosses_end_of_rebuild(extent):
+            # Scored now, the recorded minutes would get new alerts, with what came after them.
+            self.run.shorten_to_rebuild(batch_id, extent)
+            self._restart("the state is rebuilt up to here")
         rows = emitted.toPandas().assign(batch=batch_id)
         if "undecodable" in totals(rows) and self.has_new_schema():
-            self.found_new_schema = True
-            raise NewSchema
+            self._restart("a schema was registered since the query began")
         is_rebuild = self.run.is_rebuild(extent)
         all_totals = self._totals(rows, extent)
         if not is_rebuild:
@@ -125,6 +130,10 @@ class BatchProcessor:
             read_until=extent.read_until,
             totals=all_totals,
         )
+
+    def _restart(self, reason: str) -> NoReturn:
+        self.restarts_because = reason
+        raise QueryMustRestart(reason)
 
     def _score(
         self, rows: pd.DataFrame, links: pd.DataFrame | None, batch_id: int, model: Model

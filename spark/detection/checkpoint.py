@@ -10,7 +10,8 @@ import datetime as dt
 import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,11 +22,25 @@ Offsets = dict[int, int]
 """Kafka offsets by partition."""
 
 RUN_FILE = "run.json"
+RUNS = f"*Z/{RUN_FILE}"
+"""Names of runs end with Z; what a person has renamed is none any more."""
+
+DATA_LOSS = "failOnDataLoss"
+"""Spark names this option in each failure about records that Kafka does not hold any more."""
+CAUSE = "Caused by: "
 
 
 def read_until(last_offsets: Offsets) -> int:
     """Return the sum of the offsets that follow ``last_offsets``."""
     return sum(last + 1 for last in last_offsets.values())
+
+
+def way_back(run_folder: Path) -> str:
+    """Return what a person does about a checkpoint that cannot be continued."""
+    return (
+        f"mv {run_folder} {run_folder}.damaged; the next start rebuilds the state from the topic"
+        " and leaves older alerts as they are (docs/operations.md)"
+    )
 
 
 class CheckpointError(PipelineError):
@@ -73,10 +88,38 @@ class Run:
 
     def is_rebuild(self, extent: Extent) -> bool:
         """Tell whether a batch lies wholly within what earlier runs recorded."""
-        return bool(self.rebuild_until) and all(
-            last <= self.rebuild_until.get(partition, -1) or last < extent.first_offsets[partition]
-            for partition, last in extent.last_offsets.items()
+        return bool(self.rebuild_until) and self._rebuilt_part(extent) == extent.last_offsets
+
+    def crosses_end_of_rebuild(self, extent: Extent) -> bool:
+        """Tell whether a batch holds records that earlier runs recorded, and others too."""
+        return not self.is_rebuild(extent) and any(
+            last >= extent.first_offsets[partition]
+            for partition, last in self._rebuilt_part(extent).items()
         )
+
+    def shorten_to_rebuild(self, batch_id: int, extent: Extent) -> None:
+        """Let a batch end where the records end that earlier runs recorded.
+
+        Spark has no such limit, but repeats a batch that failed with the offsets in its log: the
+        caller lets the batch fail, and the query start again.
+        """
+        path = self.spark_folder / "offsets" / str(batch_id)
+        *head, following = _read_lines(path)
+        (topic,) = _parse_topics(following)
+        ends = {str(key): last + 1 for key, last in self._rebuilt_part(extent).items()}
+        # Its checksum would not fit any more; without one the file is taken as it is.
+        path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
+        _write_durably(path, "\n".join([*head, json.dumps({topic: ends})]))
+
+    def _rebuilt_part(self, extent: Extent) -> Offsets:
+        """Return the last offsets of a batch without what no earlier run recorded."""
+        return {
+            partition: min(
+                last,
+                max(self.rebuild_until.get(partition, -1), extent.first_offsets[partition] - 1),
+            )
+            for partition, last in extent.last_offsets.items()
+        }
 
     def extent(self, batch_id: int) -> Extent:
         """Read what a batch covers from Spark's write-ahead log.
@@ -126,10 +169,10 @@ def open_run(
 
     A new one begins when there is none, when its state was built for another ``specification``,
     or when it ended before it recorded a batch (in the middle of a rebuild). Raises
-    ``CheckpointError`` when it read another topic: offsets of that one would hide the new one's
-    transactions, and the tables would mix both.
+    ``CheckpointError`` when it is damaged, or read another topic: offsets of that one would hide
+    the new one's transactions, and the tables would mix both.
     """
-    runs = sorted(path.parent for path in checkpoint_dir.glob(f"*/{RUN_FILE}"))
+    runs = sorted(path.parent for path in checkpoint_dir.glob(RUNS))
     if runs:
         newest = runs[-1]
         _require_topic(newest, topic)
@@ -138,20 +181,40 @@ def open_run(
             rebuild_until = {int(key): value for key, value in content["rebuild_until"].items()}
             is_same = content["specification"] == specification
         except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{newest / RUN_FILE}: damaged ({error}); move {newest} away, the state is then"
-                " rebuilt from the topic"
-            ) from error
+            raise _damaged(newest / RUN_FILE, newest, error) from error
         if is_same and has_recorded(newest.name):
+            _require_readable(newest)
             return Run(newest.name, newest, rebuild_until)
     return _begin_run(checkpoint_dir, specification, recorded_offsets())
+
+
+def explain(failure: object, run: Run) -> str:
+    """Return why a query failed in one line, with the way back if its checkpoint is at fault.
+
+    Of all that Spark says the innermost cause tells most. Only of lost records it advises to skip
+    them in silence.
+    """
+    text = str(failure).partition("=== Streaming Query ===")[0]  # what follows is its plan
+    if DATA_LOSS in text:
+        return f"Kafka no longer holds what follows the checkpoint: {way_back(run.folder)}"
+    # Frames of stack traces are indented.
+    lines = [line for line in text.splitlines() if line.strip() and not line[0].isspace()]
+    causes = [line for line in lines if line.startswith(CAUSE)] or lines or ["the query ended"]
+    cause = causes[-1].removeprefix(CAUSE)
+    if f"{run.spark_folder}/" in text:
+        return (
+            f"{cause}; if the disk is neither full nor read-only, the state is damaged:"
+            f" {way_back(run.folder)}"
+        )
+    return cause
 
 
 def _require_topic(run_folder: Path, topic: str) -> None:
     first_offsets = run_folder / "spark" / "sources" / "0" / "0"
     if not first_offsets.exists():
         return
-    (read_topic,) = _parse_topics(_read_lines(first_offsets)[-1])
+    with _named_if_damaged(first_offsets, run_folder):
+        (read_topic,) = _parse_topics(_read_lines(first_offsets)[-1])
     if read_topic != topic:
         raise CheckpointError(
             f"{run_folder}: holds the state of the topic {read_topic}, and source.topic is {topic};"
@@ -159,17 +222,61 @@ def _require_topic(run_folder: Path, topic: str) -> None:
         )
 
 
+def _require_readable(run_folder: Path) -> None:
+    """Read what Spark will read to continue.
+
+    A power cut can leave these files empty, as Spark does not sync them; it would fail on them
+    without a way back, again at every restart. Without any it would begin anew, under this run.
+    """
+    spark_folder = run_folder / "spark"
+    with _named_if_damaged(spark_folder / "metadata", run_folder) as path:
+        json.loads(path.read_text(encoding="utf-8"))["id"]
+    offsets = _newest_entries(spark_folder / "offsets", 2)
+    for path in offsets or [spark_folder / "offsets" / "0"]:
+        with _named_if_damaged(path, run_folder):
+            _, metadata, following = _read_lines(path)
+            json.loads(metadata)["batchTimestampMs"]
+            _parse_offsets(following)
+    for path in _newest_entries(spark_folder / "commits", 1):
+        with _named_if_damaged(path, run_folder):
+            json.loads(_read_lines(path)[1])
+
+
+def _newest_entries(log: Path, count: int) -> list[Path]:
+    """Return the last entries of one of Spark's logs, without its checksums and partial files."""
+    entries = (path for path in log.glob("*") if path.name.isdecimal())
+    return sorted(entries, key=lambda path: int(path.name))[-count:]
+
+
+@contextmanager
+def _named_if_damaged(path: Path, run_folder: Path) -> Iterator[Path]:
+    """Turn whatever reading ``path`` fails with into a line that names it and the way back."""
+    try:
+        yield path
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(path, run_folder, error) from error
+
+
+def _damaged(path: Path, run_folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: damaged ({error}); {way_back(run_folder)}")
+
+
 def _begin_run(checkpoint_dir: Path, specification: str, recorded: Offsets) -> Run:
     run_id = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder = checkpoint_dir / run_id
     folder.mkdir(parents=True)
-    partial = folder / f"{RUN_FILE}.partial"
+    content = {"specification": specification, "rebuild_until": recorded}
+    _write_durably(folder / RUN_FILE, json.dumps(content))
+    return Run(run_id, folder, recorded)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
-        json.dump({"specification": specification, "rebuild_until": recorded}, file)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(folder / RUN_FILE)
-    return Run(run_id, folder, recorded)
+    partial.rename(path)
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from detection.batch import BatchProcessor, Progress
-from detection.checkpoint import lock, open_run, read_until
+from detection.checkpoint import explain, lock, open_run, read_until
 from detection.decode import decode
 from detection.registry import fetch_schemas
 from detection.serving import ModelSource
@@ -55,6 +55,7 @@ class Job:
     stopping: threading.Event
     _reporter: StatusReporter = field(default_factory=StatusReporter)
     _current: tuple[StreamingQuery, BatchProcessor] | None = None
+    _error: str | None = None
 
     def run(self) -> None:
         """Run until ``stopping`` is set; raises when the query fails."""
@@ -69,6 +70,9 @@ class Job:
             try:
                 while not self.stopping.is_set():
                     self._run_query(spark, checkpoint_dir, model_source)
+            except PipelineError as error:
+                self._error = str(error)  # the last heartbeat says it, until the next start
+                raise
             finally:
                 heartbeat.stop()
                 spark.stop()
@@ -76,7 +80,7 @@ class Job:
     def _run_query(
         self, spark: SparkSession, checkpoint_dir: Path, model_source: ModelSource
     ) -> None:
-        """Run one query; returns when it was stopped, or ended to learn a new schema."""
+        """Run one query; returns when it was stopped, or ended to begin again."""
         settings, scoring = self.settings, self.settings.scoring
         servers, source = settings.kafka.bootstrap_servers, settings.source
         wait_for_topic(servers, source.topic)
@@ -124,20 +128,29 @@ class Job:
         if self.stopping.is_set():
             processor.finish(FINISH_TIMEOUT_S)
             query.stop()
-        elif processor.found_new_schema:
-            logger.info("a schema was registered since the query began; it starts again with it")
+        elif processor.restarts_because is not None:
+            logger.info("the query starts again: %s", processor.restarts_because)
         else:
-            raise QueryFailed(f"the query ended: {query.exception()}")
+            raise QueryFailed(f"the query ended: {explain(query.exception(), processor.run)}")
 
     def _snapshot(self) -> Mapping[str, Status]:
+        status = self._status()
+        if self._error is not None:
+            status = replace(status, state="failed", error=self._error)
+        return {DETECTION: status}
+
+    def _status(self) -> Status:
         if self._current is None:
-            return {DETECTION: Status(state="starting")}
+            return Status(state="starting")
         query, processor = self._current
         status = self._reporter.status(query, processor)
-        if self.stopping.is_set() and not query.isActive:
-            # With its last figures: they tell the proof which batch was finished.
-            status = replace(status, state="stopped", error=None)
-        return {DETECTION: status}
+        if not query.isActive:
+            # With its last figures: they tell which batch was finished.
+            if self.stopping.is_set():
+                return replace(status, state="stopped", error=None)
+            if processor.restarts_because is not None:
+                return replace(status, state="starting", error=None)
+        return status
 
 
 def start_query(

@@ -8,6 +8,7 @@ from typing import Any
 from pyspark.sql.streaming.query import StreamingQuery
 
 from detection.batch import BatchProcessor, Progress
+from detection.checkpoint import explain
 from detection.validate import LATE, SCORED, VERDICTS
 from pipeline.heartbeat import Status
 
@@ -42,7 +43,7 @@ class StatusReporter:
             "details": details,
         }
         if not query.isActive:
-            return Status(state="failed", error=_first_line(query.exception()), **common)
+            return Status(state="failed", error=explain(query.exception(), processor.run), **common)
         if self._dropped:
             error = f"{self._dropped} rows came behind the watermark and are not counted"
             return Status(state="degraded", error=error, **common)
@@ -116,7 +117,3 @@ def _lag_seconds(query: StreamingQuery, progress: Progress) -> float | None:
         return None
     now_ms = dt.datetime.now(dt.UTC).timestamp() * 1000
     return max(0.0, (now_ms - progress.newest_arrival_ms) / 1000)
-
-
-def _first_line(error: object) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), "the query ended")

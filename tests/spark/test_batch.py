@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from pyspark.sql import DataFrame
 
 from detection.alerts import AlertRow
-from detection.batch import BatchProcessor, Progress
+from detection.batch import BatchProcessor, Progress, QueryMustRestart
 from detection.checkpoint import Extent, Run
 from detection.metrics import MetricsRow
 from detection.serving import ModelSource, ScoredBy
@@ -131,13 +132,17 @@ class Deployment:
 
     def batch(self, processor: BatchProcessor, batch_id: int) -> ScoredBy:
         """Run a batch of ten records; returns what is recorded of it."""
+        self.plan(batch_id)
+        processor(cast(DataFrame, Emitted()), batch_id)
+        return self.store.batches[batch_id]
+
+    def plan(self, batch_id: int) -> None:
+        """Write what Spark writes ahead of a batch."""
         moment = began(batch_id).timestamp() * 1000
         (self.run.spark_folder / "offsets" / str(batch_id)).write_text(
             f'v1\n{{"batchTimestampMs":{moment:.0f}}}\n'
             f'{{"transactions":{{"0":{10 * (batch_id + 1)}}}}}'
         )
-        processor(cast(DataFrame, Emitted()), batch_id)
-        return self.store.batches[batch_id]
 
 
 def began(batch_id: int) -> dt.datetime:
@@ -226,3 +231,26 @@ def test_a_shadow_that_is_gone_is_left_out_of_a_repeated_batch(deployment: Deplo
     assert deployment.batch(restarted, 0) == ScoredBy(DEFAULT, None, began(0))
     assert restarted.model_source.error is not None
     assert "no shadow" in restarted.model_source.error
+
+
+def test_a_rebuild_ends_with_a_batch_of_its_own_and_writes_nothing_before(
+    deployment: Deployment,
+) -> None:
+    deployment.run = dataclasses.replace(deployment.run, rebuild_until={0: 14})
+    store, processor = deployment.store, deployment.processor()
+    emitted = cast(DataFrame, Emitted())
+    deployment.plan(0)
+    processor(emitted, 0)
+    deployment.plan(1)
+    with pytest.raises(QueryMustRestart, match="rebuilt up to here"):
+        processor(emitted, 1)
+    assert processor.progress.batch_id == 0
+    # Spark repeats the batch with the offsets of its log.
+    restarted = deployment.processor()
+    restarted(emitted, 1)
+    assert restarted.progress.is_rebuild
+    assert restarted.progress.read_until == 15
+    assert store.steps == []
+    deployment.batch(restarted, 2)
+    assert (restarted.progress.is_rebuild, restarted.progress.read_until) == (False, 30)
+    assert store.steps == ["batch", "alerts", "metrics"]

@@ -77,6 +77,15 @@ def test_topics_are_those_of_the_contract(settings: Settings) -> None:
     assert wanted[names.REINJECTED_TOPIC].config["retention.ms"] == str(60 * 86_400_000)
 
 
+@pytest.mark.parametrize(("copies", "wanted"), [(1, "1"), (2, "1"), (3, "2")])
+def test_an_acknowledgement_stands_for_all_copies_but_one(
+    settings: Settings, copies: int, wanted: str
+) -> None:
+    kafka = dataclasses.replace(settings.kafka, replication_factor=copies)
+    found = topics.wanted_topics(dataclasses.replace(settings, kafka=kafka))
+    assert {topic.config["min.insync.replicas"] for topic in found} == {wanted}
+
+
 def test_size_limit_is_shared_by_the_partitions(settings: Settings) -> None:
     kafka = dataclasses.replace(settings.kafka, partitions=4, transactions_retention_gib=2.0)
     wanted = topics.wanted_topics(dataclasses.replace(settings, kafka=kafka))

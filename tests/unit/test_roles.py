@@ -17,7 +17,8 @@ def test_permissions_name_tables_that_exist() -> None:
         for what, where in permissions
         if what == "MODIFY"
     }
-    assert tables == set(table_columns())
+    by_hand = {"erasures"}  # erase.py runs as the superuser: it is a person's command
+    assert tables == set(table_columns()) - by_hand
 
 
 def test_the_detection_job_can_read_no_label() -> None:
