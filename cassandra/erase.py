@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -22,6 +21,7 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.concurrent import execute_concurrent_with_args
 
 import migrate
+from pipeline.erasure import account_hash
 from pipeline.errors import PipelineError
 from pipeline.logs import run_service
 from pipeline.names import KEYSPACE
@@ -51,11 +51,6 @@ TABLES: Final = ("transactions", *BY_ACCOUNT.values(), *HOURLY, "fraud_alerts_by
 
 Row = tuple[Any, ...]
 """Values of a key or of a row."""
-
-
-def account_hash(account: str) -> str:
-    """Return what ``erasures`` keeps of an account's name."""
-    return hashlib.sha256(account.encode()).hexdigest()
 
 
 def days(today: dt.date) -> list[dt.date]:

@@ -17,6 +17,7 @@ from detection.views import View
 from pipeline.records import FIELDS, Transaction
 from verification.snapshot import AlertKey
 from verification.timeline import Timeline
+from verification.topics import VALID
 
 MINUTE: Final = ["sender", "window_start"]
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -35,7 +36,8 @@ def expected_alerts(
     with; the last evaluation at or above the review threshold is the row.
     """
     models = {version: load(version) for version in set(timeline.versions.values())}
-    flagged = [_flagged(links, timeline, models) for links in iterate_links(accepted, views)]
+    valid = accepted.where(F.col("verdict").isin(*VALID))
+    flagged = [_flagged(links, timeline, models) for links in iterate_links(valid, views)]
     if not any(len(part) for part in flagged):
         return {}
     last = (

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from pipeline.erasure import account_hash
 from pipeline.settings import Settings
 from verification.tables import RAW_TABLES, Tables, read_raw, utc_ms
 from verification.timeline import Batch, Timeline
@@ -26,6 +27,7 @@ class Snapshot:
     ``stored``: offsets that the sink had committed before. ``timelines``: of each run, in their
     order, up to the last batch that was finished before; ``totals``: the newest run's after it.
     ``has_moved``: the job was at work meanwhile. ``raw``: the tables of transactions, copied.
+    ``erasures``: {hash of an erased account: when}, in milliseconds.
     """
 
     stored: Mapping[int, int]
@@ -36,6 +38,11 @@ class Snapshot:
     alerts: Mapping[AlertKey, Any]
     alerts_by_account: Mapping[AlertKey, Any]
     metrics: Mapping[int, Any]
+    erasures: Mapping[str, int]
+
+    def is_erased(self, account: str, at_ms: int) -> bool:
+        """Tell whether an account's rows of then were deleted on purpose."""
+        return at_ms < self.erasures.get(account_hash(account), 0)
 
 
 def take_snapshot(
@@ -51,6 +58,7 @@ def take_snapshot(
     alerts = {alert_key(row): row for row in tables.rows("fraud_alerts")}
     by_account = {alert_key(row): row for row in tables.rows("fraud_alerts_by_account")}
     metrics = {utc_ms(row.window_start): row for row in tables.rows("metrics")}
+    erasures = {row.account_hash: utc_ms(row.erased_at) for row in tables.rows("erasures")}
     return Snapshot(
         stored=stored,
         timelines=[Timeline.of(run_id, batches) for run_id, batches in runs.items()],
@@ -60,6 +68,7 @@ def take_snapshot(
         alerts=alerts,
         alerts_by_account=by_account,
         metrics=metrics,
+        erasures=erasures,
     )
 
 

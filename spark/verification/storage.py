@@ -58,7 +58,9 @@ def check_raw(
         "kafka_partition",
         "kafka_offset",
         F.col("arrival_ms").alias("kafka_timestamp"),
-        (is_stored & (F.col("arrival_ms") > oldest_ms)).alias("is_required"),
+        (is_stored & (F.col("arrival_ms") > oldest_ms) & ~_is_erased(snapshot.erasures)).alias(
+            "is_required"
+        ),
     )
     proof.counts["pending_storage"] = records.where(~is_stored).count()
     for table, rows in snapshot.raw.items():
@@ -123,6 +125,16 @@ def _below(offsets: Mapping[int, int]) -> Column:
         here = F.col("kafka_partition") == partition
         is_below |= here & (F.col("kafka_offset") < offset)
     return is_below
+
+
+def _is_erased(erasures: Mapping[str, int]) -> Column:
+    """Tell whether a record's rows were deleted with one of its accounts."""
+    is_erased = F.lit(False)
+    for name in ("sender_account", "receiver_account"):
+        for account, erased_ms in erasures.items():
+            is_theirs = F.sha2(name, 256) == account
+            is_erased |= is_theirs & (F.col("arrival_ms") < erased_ms)
+    return is_erased
 
 
 def _reason(verdict: Column) -> Column:

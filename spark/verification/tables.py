@@ -96,6 +96,6 @@ def read_raw(spark: SparkSession, config: CassandraConfig, table: str) -> DataFr
 
 
 def utc_ms(moment: dt.datetime) -> int:
-    """Return UTC milliseconds of the driver's naive datetime."""
+    """Return milliseconds of a moment in UTC, which the driver does not mark as such."""
     aware = moment.replace(tzinfo=dt.UTC)
     return (aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)

@@ -21,9 +21,9 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-import erase
 from detection.checkpoint import RUNS, way_back
 from detection.registry import fetch_schemas
+from pipeline.erasure import account_hash
 from pipeline.names import DETECTION, TRANSACTIONS_TOPIC
 from pipeline.records import encode
 from pipeline.settings import PROJECT_ROOT
@@ -319,7 +319,7 @@ def test_an_erasure_leaves_everything_else_as_it_was(operated: Operated) -> None
             }
         if table == "erasures":
             (row,) = operated.erased[table].values()
-            assert erase.account_hash(ERASED) in row
+            assert account_hash(ERASED) in row
         else:
             assert operated.erased[table] == expected
 

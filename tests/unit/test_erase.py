@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import erase
+from pipeline.erasure import account_hash
 from pipeline.errors import PipelineError
 from pipeline.settings import PROJECT_ROOT, load_settings
 from tests.support.cql import table_columns
@@ -33,7 +34,7 @@ def test_the_days_reach_from_tomorrow_to_the_longest_time_to_live() -> None:
 
 
 def test_an_erasure_keeps_no_name() -> None:
-    assert erase.account_hash("DE42") == hashlib.sha256(b"DE42").hexdigest()
+    assert account_hash("DE42") == hashlib.sha256(b"DE42").hexdigest()
 
 
 def test_the_last_line_says_what_stays() -> None:
