@@ -8,6 +8,7 @@ No rule reads the wall clock: *arrival* is the timestamp of the Kafka record.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import struct
@@ -47,9 +48,26 @@ REASONS: Final = (
 MAGIC_BYTE: Final = 0
 _HEADER: Final = struct.Struct(">bI")
 WIRE_HEADER_BYTES: Final = _HEADER.size
+LONGEST_NUMBER: Final = 10
+"""Bytes of a number: a long has so many groups of seven bits."""
 _DOUBLE: Final = struct.Struct("<d")
 
 SCHEMA_JSON: Final = (Path(__file__).resolve().parents[2] / "schema.avsc").read_text("utf-8")
+
+
+class AvroBody(io.BytesIO):
+    """The bytes of an Avro record for fastavro to read; ``ValueError`` at a number that is longer
+    than ``LONGEST_NUMBER``. Avro's Java reader refuses such a number, fastavro would read on."""
+
+    _continued = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        # fastavro reads a number byte by byte, and nothing else that has the highest bit.
+        self._continued = self._continued + 1 if size == 1 and data >= b"\x80" else 0
+        if self._continued == LONGEST_NUMBER:
+            raise ValueError(f"a number of more than {LONGEST_NUMBER} bytes")
+        return data
 
 
 class Transaction(TypedDict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import fastavro
 import requests
 from fastavro.schema import SchemaParseException
 
-from pipeline.records import MAGIC_BYTE, WIRE_HEADER_BYTES
+from pipeline.records import MAGIC_BYTE, WIRE_HEADER_BYTES, AvroBody
 from pipeline.source import plain_times
 
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -95,7 +94,7 @@ def _read_body(value: bytes, schema_id: int, schema: str, record: dict[str, Any]
     end = WIRE_HEADER_BYTES
     for count, name in enumerate(names, start=1):
         part = fastavro.parse_schema({**record, "fields": record["fields"][:count]})
-        body = io.BytesIO(value[WIRE_HEADER_BYTES:])
+        body = AvroBody(value[WIRE_HEADER_BYTES:])
         try:
             decoded: Any = fastavro.schemaless_reader(body, part, None)
         except _BAD_BODY as error:

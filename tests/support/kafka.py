@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.records import MAGIC_BYTE, WIRE_HEADER_BYTES, Transaction
+from pipeline.records import MAGIC_BYTE, WIRE_HEADER_BYTES, AvroBody, Transaction
 from pipeline.settings import SourceConfig, load_settings
 from pipeline.source import plain_times, to_transaction
 
@@ -37,23 +36,6 @@ def _parsed(schema_json: str) -> Any:
 
 OWN = load_settings(environment={}).source
 
-LONGEST_NUMBER = 10
-
-
-class _Body(io.BytesIO):
-    """The bytes of an Avro record, of which no number has more bytes than a long has groups of
-    seven bits. Avro's Java reader says so; fastavro would read on."""
-
-    continued = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        # fastavro reads a number byte by byte, and nothing else that has the highest bit.
-        self.continued = self.continued + 1 if size == 1 and data >= b"\x80" else 0
-        if self.continued == LONGEST_NUMBER:
-            raise ValueError(f"a number of more than {LONGEST_NUMBER} bytes")
-        return data
-
 
 def decoded(
     value: bytes | None, schemas: Mapping[int, str], source: SourceConfig = OWN
@@ -67,7 +49,7 @@ def decoded(
     writer = schemas.get(int.from_bytes(value[1:WIRE_HEADER_BYTES], "big"))
     if writer is None:
         return None
-    body = _Body(value[WIRE_HEADER_BYTES:])
+    body = AvroBody(value[WIRE_HEADER_BYTES:])
     try:
         record: Any = fastavro.schemaless_reader(body, _parsed(writer), None)
         return to_transaction(record, source)
