@@ -179,6 +179,11 @@ class Stack:
             f"{service} is started again",
         )
 
+    def verify(self) -> None:
+        """Run the proof as the documents say; fails on any difference."""
+        proof = ("python", "-m", "verification", "--out", "/var/lib/checkpoint/verify")
+        run(*self.compose, "run", "--rm", "--no-deps", "-T", "spark", *proof)
+
     def recount(self) -> dict[str, Any]:
         """Count the topics with a program of its own inside the network (see recount.py)."""
         printed = docker(
