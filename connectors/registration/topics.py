@@ -27,6 +27,10 @@ _DAY_MS = 86_400_000
 _ALERTS_DAYS = 7
 """Also of the labels: like the raw transactions, they serve whoever was away for a few days."""
 
+DEAD_LETTER_MAX_BYTES = 2 * 2**20
+"""Kafka's own limit is 1 MiB. A dead letter is the record and, in its headers, why it was rejected:
+of the largest records it would else be refused, which fails the sink's task again and again."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -50,7 +54,10 @@ def wanted_topics(settings: Settings) -> list[Topic]:
         "message.timestamp.after.max.ms": str(FUTURE_TOLERANCE_MS),
     }
     short = {"retention.ms": str(_ALERTS_DAYS * _DAY_MS)}
-    dead_letters = {"retention.ms": str(kafka.dead_letter_retention_days * _DAY_MS)}
+    dead_letters = {
+        "retention.ms": str(kafka.dead_letter_retention_days * _DAY_MS),
+        "max.message.bytes": str(DEAD_LETTER_MAX_BYTES),
+    }
     own = [Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, transactions)]
     return [
         *(own if is_own(settings.source) else []),
