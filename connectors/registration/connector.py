@@ -26,6 +26,7 @@ import requests
 from pipeline import names, records
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
+from registration.topics import DEAD_LETTER_MAX_BYTES
 from registration.waiting import REQUEST_TIMEOUT_S, wait_until
 
 TEMPLATE: Final = Path(__file__).resolve().parents[1] / "cassandra-sink.json"
@@ -55,6 +56,7 @@ def render(settings: Settings, environment: Mapping[str, str] = os.environ) -> d
     password_file = environment.get(PASSWORD_FILE_VARIABLE, "")
     values: dict[str, Any] = {
         "names.dead_letter_topic": names.DEAD_LETTER_TOPIC,
+        "topics.dead_letter_max_bytes": DEAD_LETTER_MAX_BYTES,
         "names.keyspace": names.KEYSPACE,
         "connect.tasks": settings.connect.tasks,
         "registry.url": settings.registry.url,

@@ -30,6 +30,10 @@ _REINJECTED_EXTRA_DAYS = 30
 """Who knows a letter as published again must outlive it. Kafka removes whole segments, each up to
 7 days after the time of its oldest record is over."""
 
+DEAD_LETTER_MAX_BYTES = 2 * 2**20
+"""Kafka's own limit is 1 MiB. A dead letter is the record and, in its headers, why it was rejected:
+of the largest records it would else be refused, which fails the sink's task again and again."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,7 +60,10 @@ def wanted_topics(settings: Settings) -> list[Topic]:
     }
     short = {"retention.ms": str(_ALERTS_DAYS * _DAY_MS)}
     letter_days = kafka.dead_letter_retention_days
-    dead_letters = {"retention.ms": str(letter_days * _DAY_MS)}
+    dead_letters = {
+        "retention.ms": str(letter_days * _DAY_MS),
+        "max.message.bytes": str(DEAD_LETTER_MAX_BYTES),
+    }
     reinjected = {"retention.ms": str((letter_days + _REINJECTED_EXTRA_DAYS) * _DAY_MS)}
     own = [Topic(names.TRANSACTIONS_TOPIC, kafka.partitions, common | transactions)]
     return [

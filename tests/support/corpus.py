@@ -221,6 +221,7 @@ NOT_OUR_FORMAT = (
     _bytes("gzip", lambda good: b"\x1f\x8b\x08\x00" + good),
     _bytes("zeros", lambda good: bytes(200)),
     _bytes("ones", lambda good: b"\xff" * 200),
+    _bytes("largest_record", lambda good: b"\xff" * 1_047_900),
     _bytes("magic_byte_1", lambda good: b"\x01" + good[1:]),
     _bytes("magic_byte_128", lambda good: b"\x80" + good[1:]),
     _bytes("magic_byte_255", lambda good: b"\xff" + good[1:]),
@@ -346,7 +347,8 @@ IDS = (
         "id_of_64_letters_and_65_bytes", "invalid_transaction_id", transaction_id="i" * 63 + "é"
     ),
     _record("id_of_utf_16", "invalid_transaction_id", transaction_id="i\0d\0"),
-    _record("id_of_900_kilobytes", "invalid_transaction_id", transaction_id="i" * 900_000),
+    # Almost as large as a record can be in Kafka: a dead letter holds more than the record.
+    _record("largest_id", "invalid_transaction_id", transaction_id="i" * 1_047_500),
     _record("empty_sender", "invalid_account", sender_account=""),
     _record("empty_receiver", "invalid_account", receiver_account=""),
     _record("both_accounts_empty", "invalid_account", sender_account="", receiver_account=""),

@@ -36,6 +36,9 @@ def _parsed(schema_json: str) -> Any:
 
 OWN = load_settings(environment={}).source
 
+LARGEST_RECORD = 2**20
+"""As far as a broker takes records unless it is told otherwise, about."""
+
 
 def decoded(
     value: bytes | None, schemas: Mapping[int, str], source: SourceConfig = OWN
@@ -93,7 +96,12 @@ def publish(servers: str, topic: str, records: list[tuple[bytes, bytes | None, i
     """Publish (key, value, timestamp in ms) and wait until all are acknowledged."""
     errors: list[Any] = []
     producer = Producer(
-        {"bootstrap.servers": servers, "acks": "all", "partitioner": "murmur2_random"}
+        {
+            "bootstrap.servers": servers,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "message.max.bytes": 2 * LARGEST_RECORD,  # what is too large is the broker's to say
+        }
     )
     for key, value, timestamp_ms in records:
         producer.produce(

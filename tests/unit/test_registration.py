@@ -72,7 +72,9 @@ def test_topics_are_those_of_the_contract(settings: Settings) -> None:
     assert transactions.partitions == settings.kafka.partitions
     assert transactions.config["message.timestamp.after.max.ms"] == "10000"
     assert transactions.config["retention.ms"] == str(7 * 86_400_000)
-    assert wanted[names.DEAD_LETTER_TOPIC].config["retention.ms"] == str(30 * 86_400_000)
+    dead_letters = wanted[names.DEAD_LETTER_TOPIC]
+    assert dead_letters.config["retention.ms"] == str(30 * 86_400_000)
+    assert int(dead_letters.config["max.message.bytes"]) == topics.DEAD_LETTER_MAX_BYTES > 2**20
     assert wanted[names.REINJECTED_TOPIC].partitions == 1  # one order for all that read it
     assert wanted[names.REINJECTED_TOPIC].config["retention.ms"] == str(60 * 86_400_000)
 
@@ -168,6 +170,7 @@ def test_rendered_connector_has_no_placeholder_and_only_texts(settings: Settings
     assert config["topics"] == names.TRANSACTIONS_TOPIC
     assert "transaction_id=transaction_id, " in config["source.mapping"]
     assert config["errors.deadletterqueue.topic.name"] == names.DEAD_LETTER_TOPIC
+    assert config["producer.override.max.request.size"] == str(topics.DEAD_LETTER_MAX_BYTES)
     assert config["rules.transaction.types"].split(",") == list(records.TRANSACTION_TYPES)
     assert float(config["rules.max.amount"]) == records.MAX_AMOUNT
     assert int(config["rules.max.age.ms"]) == records.MAX_AGE_MS
