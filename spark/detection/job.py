@@ -15,12 +15,18 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from detection.batch import BatchProcessor, Progress
-from detection.checkpoint import explain, lock, open_run, read_until
+from detection.checkpoint import Run, explain, lock, open_run, read_until
 from detection.decode import decode
 from detection.registry import fetch_schemas
 from detection.serving import ModelSource
 from detection.session import spark_session
-from detection.sinks import AlertPublisher, AlertStore, TransactionReader, wait_for_topic
+from detection.sinks import (
+    AlertPublisher,
+    AlertStore,
+    RecordedBatch,
+    TransactionReader,
+    wait_for_topic,
+)
 from detection.status import StatusReporter
 from detection.validate import validate
 from detection.views import (
@@ -82,6 +88,7 @@ class Job:
     ) -> None:
         """Run one query; returns when it was stopped, or ended to begin again."""
         settings, scoring = self.settings, self.settings.scoring
+        before = None if self._current is None else self._current[1]
         servers, source = settings.kafka.bootstrap_servers, settings.source
         wait_for_topic(servers, source.topic)
         find_schemas = functools.partial(fetch_schemas, settings.registry.url, source.topic)
@@ -98,7 +105,11 @@ class Job:
                     scoring.shuffle_partitions,
                     source,
                 ),
-                has_recorded=lambda run_id: store.last_batch(run_id) is not None,
+                # In the middle of a rebuild nothing is recorded yet, but this process knows.
+                has_recorded=lambda run_id: (
+                    (before is not None and run_id == before.run.run_id)
+                    or store.last_batch(run_id) is not None
+                ),
                 recorded_offsets=store.recorded_offsets,
             )
             last = store.last_batch(run.run_id)
@@ -109,9 +120,7 @@ class Job:
                 reader=reader,
                 publisher=AlertPublisher(servers),
                 has_new_schema=lambda: find_schemas().keys() > schemas.keys(),
-                progress=Progress()
-                if last is None
-                else Progress(read_until=read_until(last.last_offsets), totals=last.totals),
+                progress=_progress(run, last, before),
                 last_scored_by=None if last is None else last.scored_by,
             )
             query = start_query(spark, settings, schemas, processor)
@@ -151,6 +160,13 @@ class Job:
             if processor.restarts_because is not None:
                 return replace(status, state="starting", error=None)
         return status
+
+
+def _progress(run: Run, last: RecordedBatch | None, before: BatchProcessor | None) -> Progress:
+    """Return what a run has done: as its last batch was recorded, or else as this process knows."""
+    if last is not None:
+        return Progress(read_until=read_until(last.last_offsets), totals=last.totals)
+    return before.progress if before is not None and before.run == run else Progress()
 
 
 def start_query(
