@@ -24,6 +24,7 @@ from detection.score import EVALUATION_KEYS, feature_columns
 from detection.train import MINUTE_KEYS, Options, fit_model, population
 from evaluation.baselines import BASELINES, BOOSTING_COLUMNS
 from tests.evaluation.folds import Fold
+from tests.evaluation.past import PAST_COLUMNS
 from tests.evaluation.windows import WINDOW_DAYS, known_labels
 
 Floats = NDArray[np.float64]
@@ -40,16 +41,17 @@ LABEL_COLUMNS = [
     *BOOSTING_COLUMNS,
     *feature_columns(["max_amount", "large_amounts"]),
     *RISK_COLUMNS,
+    *PAST_COLUMNS,
 ]
-"""What the methods that learn from labels look at."""
+"""What the second stage looks at."""
 
 
 @dataclass(frozen=True)
 class History:
     """A data set as the pipeline sees it.
 
-    ``rows``: the labelled file with ``EVALUATION_KEYS`` and ``RISK_COLUMNS``; ``decoded``: the
-    same without labels; ``links``: of all of it.
+    ``rows``: the labelled file with ``EVALUATION_KEYS``, ``RISK_COLUMNS`` and ``PAST_COLUMNS``;
+    ``decoded``: the same without labels; ``links``: of all of it.
     """
 
     rows: pd.DataFrame
