@@ -30,6 +30,7 @@ from tests.evaluation.datasets import COLUMNS, read_handbook, read_sparkov
 from tests.evaluation.figures import figures
 from tests.evaluation.folds import HANDBOOK_STARTS, Fold, handbook_fold, sparkov_fold
 from tests.evaluation.handbook import reproduce
+from tests.evaluation.past import add_past
 from tests.evaluation.report import write_report
 
 DEFAULT = Options(active_features(False, 0.0), known_receiver_weight=0.5, large_amount=0.0)
@@ -107,7 +108,7 @@ def main() -> int:
     protocol = PROTOCOLS[arguments.name]
     rows = protocol.read(arguments.data)
     marks = protocol.check(rows)
-    rows = add_risks(rows)
+    rows = add_past(add_risks(rows))
     time = rows["transaction_timestamp"]
     in_period = (time >= protocol.start) & (time < protocol.end)
     rows = rows[in_period].reset_index(drop=True)
