@@ -82,6 +82,22 @@ class Pipeline:
             return []
         return states
 
+    def pid_of(self, service: str) -> int:
+        """Return the process id of a service; of the last one while it waits to start again."""
+        return int(self._state_of(service)["pid"])
+
+    def started_at(self, service: str) -> float:
+        """Return when the service's process was started, in seconds since the epoch."""
+        since_boot_s = self._state_of(service)["start_ticks"] / os.sysconf("SC_CLK_TCK")
+        booted_at = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return float(booted_at + since_boot_s)
+
+    def _state_of(self, service: str) -> dict[str, Any]:
+        for entry in self.states():
+            if entry["name"] == service and entry["pid"] is not None:
+                return entry
+        raise PipelineError(f"{service} has not been started")
+
     def wait(self, is_there: Callable[[], bool], problem: str) -> None:
         """Wait for something of the start; ``PipelineError`` when it does not come."""
         pause, deadline = threading.Event(), time.monotonic() + START_TIMEOUT_S

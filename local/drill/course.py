@@ -1,0 +1,135 @@
+"""The course of a drill: a fault, the recovery from it, the next one."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from drill.faults import KILL, KILL_CHILD, Fault, inflict
+from drill.network import Network
+from drill.observe import Tables, Watch
+from drill.report import Outcome
+from launcher.own import Pipeline, say
+from launcher.recount import Reader
+from pipeline.names import DETECTION, TRANSACTIONS_TOPIC
+
+POLL_S: Final = 0.25
+RECOVERY_TIMEOUT_S: Final = 240.0
+"""The longest way back: 30 s of back-off, the start of a server, and the group of a sink that died
+with its worker. Twice that on a busy machine."""
+EARLIEST_S, LATEST_S = 0.5, 12.0
+"""Of a random kill, after the job has scored or was started again."""
+WHILE_STARTING: Final = 0.3
+"""Share of the random kills that strike a job while it starts."""
+
+
+class NotRecovered(Exception):
+    """The pipeline did not get over a fault: what follows would not be that of the next one."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Inflicts faults on a pipeline and waits for it; ``outcomes`` grows with each."""
+
+    pipeline: Pipeline
+    network: Network
+    reader: Reader
+    tables: Tables
+    watch: Watch
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def wait_until_sound(self) -> None:
+        """Wait for the first alert and for a dashboard that says that all components run."""
+        began_at = time.time()
+        self.pipeline.wait(lambda: self.tables.has_alert_since(began_at), "there is no alert")
+        self.pipeline.wait(lambda: self._is_sound(began_at), "not every component runs")
+
+    def run(self, faults: Sequence[Fault]) -> None:
+        """Inflict one fault after the other; ``NotRecovered`` if one is not got over."""
+        for number, fault in enumerate(faults, 1):
+            say(f"{number} of {len(faults)}: {fault}")
+            began_at, ends = time.time(), self._ends()
+            pid = self.pipeline.pid_of(fault.component)
+            inflict(fault, self.pipeline, self.network)
+            is_kill = fault.kind in (KILL, KILL_CHILD)
+            ended_at = began_at if is_kill else time.time()
+            self._recover(fault, began_at, ended_at, ends, pid)
+
+    def kill_at_random(self, count: int, seed: int) -> None:
+        """Kill the Spark job ``count`` times, at moments that ``seed`` gives.
+
+        Its driver or its JVM; after it has scored for a while or, once it was killed, while it
+        starts again.
+        """
+        chance = random.Random(seed)
+        for number in range(1, count + 1):
+            kind = chance.choice((KILL, KILL_CHILD))
+            delay_s = chance.uniform(EARLIEST_S, LATEST_S)
+            is_starting = chance.random() < WHILE_STARTING
+            moment = "of its start" if is_starting else "of scoring"
+            label = f"random {kind} after {delay_s:.1f} s {moment}"
+            say(f"random kill {number} of {count}: {label}")
+            ends = self._ends()
+            fault = Fault(DETECTION, kind)
+            if is_starting:
+                self._kill_and_await_start()
+            threading.Event().wait(delay_s)
+            pid, began_at = self.pipeline.pid_of(DETECTION), time.time()
+            inflict(fault, self.pipeline, self.network)
+            self._recover(Fault(DETECTION, label), began_at, began_at, ends, pid)
+
+    def _kill_and_await_start(self) -> None:
+        pid = self.pipeline.pid_of(DETECTION)
+        inflict(Fault(DETECTION, KILL), self.pipeline, self.network)
+        self.pipeline.wait(
+            lambda: self.pipeline.pid_of(DETECTION) != pid, "detection is not started again"
+        )
+
+    def _recover(
+        self, fault: Fault, began_at: float, ended_at: float, ends: Mapping[int, int], pid: int
+    ) -> None:
+        deadline = time.monotonic() + RECOVERY_TIMEOUT_S
+        first_alert_s = recovered_s = None
+        if self._wait(lambda: self.tables.has_alert_since(ended_at), deadline):
+            first_alert_s = time.time() - ended_at
+            published = self.reader.published()
+            if self._wait(lambda: self._has_recovered(ended_at, published), deadline):
+                recovered_s = time.time() - ended_at
+        is_other = self.pipeline.pid_of(fault.component) != pid
+        outcome = Outcome(
+            fault=fault,
+            began_at=began_at,
+            ended_at=ended_at,
+            ends=ends,
+            restarted_s=self.pipeline.started_at(fault.component) - ended_at if is_other else None,
+            first_alert_s=first_alert_s,
+            recovered_s=recovered_s,
+            samples=self.watch.since(began_at),
+        )
+        self.outcomes.append(outcome)
+        if first_alert_s is None or recovered_s is None:
+            raise NotRecovered
+        say(f"    first new alert after {first_alert_s:.1f} s, recovered after {recovered_s:.1f} s")
+
+    def _wait(self, is_there: Callable[[], bool], deadline: float) -> bool:
+        """Wait for a condition; false when it is not there at the deadline."""
+        pause = threading.Event()
+        while not is_there():
+            self.pipeline.require_launcher()
+            if time.monotonic() > deadline:
+                return False
+            pause.wait(POLL_S)
+        return True
+
+    def _has_recovered(self, since: float, published: int) -> bool:
+        return self._is_sound(since) and min(self.reader.done()) >= published
+
+    def _is_sound(self, since: float) -> bool:
+        return self.pipeline.is_ready() and self.watch.is_sound(since)
+
+    def _ends(self) -> Mapping[int, int]:
+        return self.reader.end_offsets(TRANSACTIONS_TOPIC)
