@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from drill import accounting, faults, network
+from drill import faults, network
+from drill.accounting import account
 from drill.course import Course, NotRecovered
 from drill.faults import Fault
 from drill.observe import Tables, Watch
@@ -42,7 +43,7 @@ LOAD: Final = {
 
 
 def drill(chosen: Sequence[Fault], kills: int, seed: int, out: Path) -> int:
-    """Run the drill and leave ``drill.json`` and ``drill.md`` in ``out``.
+    """Run the drill and leave ``drill.json``, ``drill.md`` and ``verify.json`` in ``out``.
 
     Raises ``PipelineError``, and keeps the logs, when a promise was not kept.
     """
@@ -57,7 +58,7 @@ def drill(chosen: Sequence[Fault], kills: int, seed: int, out: Path) -> int:
     with network.proxied(settings) as roads:
         ports = [f"{road}={port}" for road, port in roads.ports.items()]
         with own.running(root, variables, ("-m", "drill.supervise", *ports)) as pipeline:
-            report = _report(pipeline, roads, chosen, kills, seed)
+            report = _report(pipeline, roads, chosen, kills, seed, out)
             (out / RESULT).write_text(json.dumps(report.as_json(), indent=2) + "\n", "utf-8")
             (out / TABLE).write_text(report.as_markdown(), "utf-8")
             say(f"results in {out}")
@@ -73,10 +74,10 @@ def _report(
     chosen: Sequence[Fault],
     kills: int,
     seed: int,
+    out: Path,
 ) -> Report:
     began_at = time.time()
-    counts: dict[str, Any] = {}
-    differences = None
+    accounting = None
     with (
         Reader(pipeline.settings) as reader,
         Tables(pipeline.settings) as tables,
@@ -90,8 +91,7 @@ def _report(
             say("draining")
             faults.stop_for_good(pipeline, "simulator")
             pipeline.drain(reader)
-            counts = reader.recount().as_json()
-            differences = accounting.differences(pipeline.settings, reader)
+            accounting = account(pipeline, out)
         except NotRecovered:
             say("it did not recover; the drill ends here")
         return Report(
@@ -100,8 +100,7 @@ def _report(
             began_at=began_at,
             seconds=time.time() - began_at,
             outcomes=course.outcomes,
-            counts=counts,
-            differences=differences,
+            accounting=accounting,
             batch_starts=tables.batch_starts(),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,7 @@ from drill.observe import Tables, Watch
 from drill.report import Outcome
 from launcher.own import Pipeline, say
 from launcher.recount import Reader
-from pipeline.names import DETECTION, TRANSACTIONS_TOPIC
+from pipeline.names import DETECTION
 
 POLL_S: Final = 0.25
 RECOVERY_TIMEOUT_S: Final = 240.0
@@ -52,12 +52,12 @@ class Course:
         """Inflict one fault after the other; ``NotRecovered`` if one is not got over."""
         for number, fault in enumerate(faults, 1):
             say(f"{number} of {len(faults)}: {fault}")
-            began_at, ends = time.time(), self._ends()
+            began_at = time.time()
             pid = self.pipeline.pid_of(fault.component)
             inflict(fault, self.pipeline, self.network)
             is_kill = fault.kind in (KILL, KILL_CHILD)
             ended_at = began_at if is_kill else time.time()
-            self._recover(fault, began_at, ended_at, ends, pid)
+            self._recover(fault, began_at, ended_at, pid)
 
     def kill_at_random(self, count: int, seed: int) -> None:
         """Kill the Spark job ``count`` times, at moments that ``seed`` gives.
@@ -73,14 +73,13 @@ class Course:
             moment = "of its start" if is_starting else "of scoring"
             label = f"random {kind} after {delay_s:.1f} s {moment}"
             say(f"random kill {number} of {count}: {label}")
-            ends = self._ends()
             fault = Fault(DETECTION, kind)
             if is_starting:
                 self._kill_and_await_start()
             threading.Event().wait(delay_s)
             pid, began_at = self.pipeline.pid_of(DETECTION), time.time()
             inflict(fault, self.pipeline, self.network)
-            self._recover(Fault(DETECTION, label), began_at, began_at, ends, pid)
+            self._recover(Fault(DETECTION, label), began_at, began_at, pid)
 
     def _kill_and_await_start(self) -> None:
         pid = self.pipeline.pid_of(DETECTION)
@@ -89,9 +88,7 @@ class Course:
             lambda: self.pipeline.pid_of(DETECTION) != pid, "detection is not started again"
         )
 
-    def _recover(
-        self, fault: Fault, began_at: float, ended_at: float, ends: Mapping[int, int], pid: int
-    ) -> None:
+    def _recover(self, fault: Fault, began_at: float, ended_at: float, pid: int) -> None:
         deadline = time.monotonic() + RECOVERY_TIMEOUT_S
         first_alert_s = recovered_s = None
         if self._wait(lambda: self.tables.has_alert_since(ended_at), deadline):
@@ -104,7 +101,6 @@ class Course:
             fault=fault,
             began_at=began_at,
             ended_at=ended_at,
-            ends=ends,
             restarted_s=self.pipeline.started_at(fault.component) - ended_at if is_other else None,
             first_alert_s=first_alert_s,
             recovered_s=recovered_s,
@@ -130,6 +126,3 @@ class Course:
 
     def _is_sound(self, since: float) -> bool:
         return self.pipeline.is_ready() and self.watch.is_sound(since)
-
-    def _ends(self) -> Mapping[int, int]:
-        return self.reader.end_offsets(TRANSACTIONS_TOPIC)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from drill.accounting import Difference
+from drill.accounting import Accounting, Difference
 from drill.faults import Fault
 from drill.observe import LIVE, NO_ANSWER, Sample, calm, sequence
 from pipeline.settings import PROJECT_ROOT, Settings
@@ -23,7 +23,7 @@ RESTART_TARGET_S: Final = 15.0
 class Outcome:
     """What came of one fault. Times are seconds since the epoch, durations are seconds.
 
-    ``ends``: of the topic when it began, by partition. ``restarted_s``: from a kill to the start
+    ``restarted_s``: from a kill to the start
     of the next process, None when none was needed. ``first_alert_s``: from the end of the fault
     until an alert that was scored after it could be read; ``recovered_s``: until everything that
     was published meanwhile was scored and stored and the dashboard said so. None: not in time.
@@ -32,7 +32,6 @@ class Outcome:
     fault: Fault
     began_at: float
     ended_at: float
-    ends: Mapping[int, int]
     restarted_s: float | None
     first_alert_s: float | None
     recovered_s: float | None
@@ -57,15 +56,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """A drill. ``differences`` None: it did not come to the accounting."""
+    """A drill. ``accounting`` None: it did not come to that."""
 
     settings: Settings
     seed: int
     began_at: float
     seconds: float
     outcomes: Sequence[Outcome]
-    counts: Mapping[str, Any]
-    differences: Sequence[Difference] | None
+    accounting: Accounting | None
     batch_starts: Sequence[float]
 
     @property
@@ -81,26 +79,22 @@ class Report:
                 moment = dt.datetime.fromtimestamp(sample.at, dt.UTC).strftime("%H:%M:%S")
                 said = f"the dashboard said {LIVE} at {moment} while nothing was scored"
                 lines.append(f"{outcome.fault}: {said}")
-        if self.differences is None:
+        if self.accounting is None:
             lines.append("not accounted for")
         else:
             lines += [
-                f"{difference.records} {difference.kind} in {difference.check}: {difference.key}"
-                for difference in self.differences
+                f"{difference.kind} in {difference.check}: {difference.key}"
+                for difference in self.accounting.differences
             ]
         return lines
 
-    def records(self, kind: str, outcome: Outcome | None = None) -> int | None:
-        """Return how many records are missing or extra, of those published since a fault began
-        and before the next; ``outcome`` None: of the whole drill."""
-        if self.differences is None:
+    def rows(self, kind: str, outcome: Outcome | None = None) -> int | None:
+        """Return how many differences of a kind were named; ``outcome``: only those about the time
+        from the beginning of its fault to that of the next."""
+        if self.accounting is None:
             return None
-        return sum(
-            difference.records
-            for difference in self.differences
-            if difference.kind == kind
-            and (outcome is None or self._outcome_of(difference) is outcome)
-        )
+        found = [item for item in self.accounting.differences if item.kind == kind]
+        return sum(outcome is None or self._outcome_of(item) is outcome for item in found)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -111,15 +105,16 @@ class Report:
             "load": load(self.settings),
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
-            "lost": self.records("missing"),
-            "doubled": self.records("extra"),
-            **self.counts,
+            "lost": self.rows("missing"),
+            "doubled": self.rows("extra"),
+            "different": self.rows("different"),
+            "counts": dict(self.accounting.counts) if self.accounting else None,
             "faults": [
                 {
                     "component": outcome.fault.component,
                     "fault": outcome.fault.kind,
-                    "lost": self.records("missing", outcome),
-                    "doubled": self.records("extra", outcome),
+                    "lost": self.rows("missing", outcome),
+                    "doubled": self.rows("extra", outcome),
                     "restarted_s": _rounded(outcome.restarted_s),
                     "first_alert_s": _rounded(outcome.first_alert_s),
                     "recovered_s": _rounded(outcome.recovered_s),
@@ -138,25 +133,30 @@ class Report:
         totals = [
             f"- {moment}, {self.seconds / 60:.0f} min, commit {result['commit']}, {machine()}",
             f"- load: {load(self.settings)}; seed of the random kills {self.seed}",
-            f"- {len(self.outcomes)} faults; of {self.counts.get('published', 0):,} records"
-            f" {result['lost']} lost and {result['doubled']} doubled;"
-            f" {self.counts.get('alerts', 0):,} alerts",
+            f"- {len(self.outcomes)} faults; {self._totals()}",
             *_restarts(self.outcomes),
         ]
         verdict = [f"- **{problem}**" for problem in self.problems] or ["- every promise was kept"]
         rows = [_markdown_row(fault) for fault in result["faults"]]
         return "\n".join(["# Failure drill", "", *totals, *verdict, "", *_HEAD, *rows, "", _NOTES])
 
+    def _totals(self) -> str:
+        if self.accounting is None:
+            return "not accounted for"
+        counts = self.accounting.counts
+        return (
+            f"of {counts['kafka_records']:,} records {self.rows('missing')} lost and"
+            f" {self.rows('extra')} doubled; {counts['alerts']:,} alerts"
+        )
+
     def _calm(self, outcome: Outcome) -> list[Sample]:
         stale_after_s = self.settings.dashboard.stale_after_s
         return calm(outcome.samples, self.batch_starts, stale_after_s)
 
     def _outcome_of(self, difference: Difference) -> Outcome | None:
-        """Return the last fault that had begun when the record was published, if that is known."""
-        if difference.position is None:
-            return None
-        partition, offset = difference.position
-        begun = [found for found in self.outcomes if found.ends.get(partition, 0) <= offset]
+        """Return the last fault that had begun then, if the difference tells a time."""
+        at = difference.at
+        begun = [found for found in self.outcomes if at is not None and found.began_at <= at]
         return begun[-1] if begun else None
 
 
@@ -170,8 +170,8 @@ Seconds, from the end of the fault; a kill is over at once. *Restarted*: the sup
 the next process, after its back-off. *First new alert*: one that was scored after the fault can be
 read. *Recovered*: everything published meanwhile is scored and stored, and the dashboard says that
 all components run. *Dashboard*: the states of its overview from the beginning of the fault until
-then, asked once a second. *Lost* and *doubled* belong to the fault during which, or after which,
-the record was published.
+then, asked once a second. *Lost* and *doubled*: rows that `make verify` found missing or extra,
+from the beginning of the fault to that of the next; of each check it names the first ten.
 """
 
 

@@ -98,6 +98,36 @@ class Pipeline:
                 return entry
         raise PipelineError(f"{service} has not been started")
 
+    def run(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: str,
+        extra: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run one of our commands with the settings of this pipeline; return its exit status.
+
+        ``folder`` holds its packages, beside ``common``; ``name`` is that of its log; ``extra``
+        are further variables. It is ended when the pipeline will not get any further.
+        """
+        python_path = os.pathsep.join(str(PROJECT_ROOT / path) for path in ("common", folder))
+        process = processes.start(
+            [sys.executable, "-m", *arguments],
+            {**self.environment, **(extra or {}), "PYTHONPATH": python_path},
+            PROJECT_ROOT,
+            self.layout.log(name),
+        )
+        identity = Identity.of(process.pid)
+        pause = threading.Event()
+        try:
+            while process.poll() is None:
+                self.require_running()
+                pause.wait(POLL_S)
+        finally:
+            processes.end([identity], grace_s=0)
+            process.wait()
+        return process.returncode
+
     def wait(self, is_there: Callable[[], bool], problem: str) -> None:
         """Wait for something of the start; ``PipelineError`` when it does not come."""
         pause, deadline = threading.Event(), time.monotonic() + START_TIMEOUT_S

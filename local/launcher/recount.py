@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +112,7 @@ class Reader:
 
     def published(self) -> int:
         """Return how many records `transactions` has been given."""
-        return sum(self.end_offsets(names.TRANSACTIONS_TOPIC).values())
+        return self._end_offsets(names.TRANSACTIONS_TOPIC)
 
     def done(self) -> tuple[int, int]:
         """Return how many of the published records are scored, and how many the sink has stored."""
@@ -136,7 +136,7 @@ class Reader:
         return Recount(
             published=self.published(),
             raw=self._count("transactions", "transaction_id"),
-            dead_letters=sum(self.end_offsets(names.DEAD_LETTER_TOPIC).values()),
+            dead_letters=self._end_offsets(names.DEAD_LETTER_TOPIC),
             duplicates=totals["read"] - decided,
             scored=totals.get("scored", 0),
             late=totals.get("late", 0),
@@ -146,20 +146,6 @@ class Reader:
             model_version=last.model_version,
             batches=len(batches),
         )
-
-    def end_offsets(self, topic: str) -> dict[int, int]:
-        """Return {partition: the offset after its last record}."""
-        partitions = self._consumer.list_topics(topic, REQUEST_TIMEOUT_S).topics[topic].partitions
-        return {
-            partition: self._consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), REQUEST_TIMEOUT_S
-            )[1]
-            for partition in partitions
-        }
-
-    def select(self, query: str) -> Iterator[Any]:
-        """Return the rows of a query, page by page."""
-        return iter(self._session.execute(query))
 
     def dump(self, table: str, path: Path) -> None:
         """Write all rows of a table to a parquet file: its columns, maps as maps."""
@@ -182,6 +168,15 @@ class Reader:
         """Count rows page by page: a count(*) over the whole table would time out."""
         rows = self._session.execute(f"SELECT {column} FROM {table}")  # noqa: S608 # our own names
         return sum(1 for _ in rows)
+
+    def _end_offsets(self, topic: str) -> int:
+        partitions = self._consumer.list_topics(topic, REQUEST_TIMEOUT_S).topics[topic].partitions
+        return sum(
+            self._consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), REQUEST_TIMEOUT_S
+            )[1]
+            for partition in partitions
+        )
 
 
 def _arrow_type(cql_type: str) -> Any:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Final
 
-from launcher import own, processes, recount
+from launcher import own, recount
 from launcher.own import Pipeline, say
-from launcher.processes import Identity
 from pipeline.errors import PipelineError
-from pipeline.settings import PROJECT_ROOT
 
 RESULT: Final = "replay.json"
 
@@ -76,26 +72,9 @@ def variables(root: Path) -> dict[str, str]:
 
 def _play(pipeline: Pipeline, path: Path, speed: str) -> None:
     """Publish the file; raises ``PipelineError`` when a record was not acknowledged."""
-    log = pipeline.layout.log("play")
-    python_path = os.pathsep.join(str(PROJECT_ROOT / name) for name in ("common", "producer"))
     options = ["--kafka-time", "event", "--speed", speed]
-    player = processes.start(
-        [sys.executable, "-m", "simulator", "play", str(path), *options],
-        {**pipeline.environment, "PYTHONPATH": python_path},
-        PROJECT_ROOT,
-        log,
-    )
-    identity = Identity.of(player.pid)
-    pause = threading.Event()
-    try:
-        while player.poll() is None:
-            pipeline.require_running()
-            pause.wait(own.POLL_S)
-    finally:
-        processes.end([identity], grace_s=0)
-        player.wait()
-    if player.returncode != 0:
-        raise own.failure("the file is not published", log)
+    if pipeline.run("play", ["simulator", "play", str(path), *options], "producer") != 0:
+        raise own.failure("the file is not published", pipeline.layout.log("play"))
 
 
 def main() -> int:

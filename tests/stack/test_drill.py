@@ -37,8 +37,8 @@ def test_a_short_drill_loses_and_doubles_nothing(
     result = json.loads((tmp_path / "drill.json").read_text())
     assert result["problems"] == []
     assert (result["lost"], result["doubled"]) == (0, 0)
-    assert result["published"] > 0
-    assert result["alerts"] > 0
+    assert json.loads((tmp_path / "verify.json").read_text())["ok"]
+    assert result["counts"]["alerts"] > 0
 
     found = result["faults"]
     assert [f"{fault['component']}:{fault['fault']}" for fault in found] == list(map(str, SHORT))

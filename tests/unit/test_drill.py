@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from drill import faults
-from drill.accounting import Difference, compare_counts, compare_ids, compare_ranges
+from drill.accounting import Accounting, Difference
 from drill.faults import KINDS, Fault, inflict, parse
 from drill.network import CASSANDRA_CLIENTS, Network
 from drill.observe import NO_ANSWER, Sample, calm, sequence
@@ -182,31 +182,23 @@ class TestWhatIsSeen:
 
 
 class TestAccounting:
-    def test_ids_that_are_nowhere_are_missing_and_others_extra(self) -> None:
-        found = compare_ids("raw", {"a": (0, 1), "b": (0, 2)}, {"b": (0, 2), "c": (1, 3)})
-        assert found == [
-            Difference("raw", "missing", "a", position=(0, 1)),
-            Difference("raw", "extra", "c", position=(1, 3)),
-        ]
+    def test_the_result_of_verify_is_read(self) -> None:
+        found = {"check": "metrics", "kind": "different", "key": "window_start=x", "detail": "y"}
+        result = {"ok": False, "kafka_records": 7, "notes": [], "differences": [found]}
+        assert Accounting.parse(result) == Accounting(
+            {"kafka_records": 7}, (Difference("metrics", "different", "window_start=x"),)
+        )
 
-    def test_batches_that_follow_each_other_leave_nothing_out(self) -> None:
-        # A first behind its last: the partition gave no record.
-        assert compare_ranges([({0: 0, 1: 0}, {0: 4, 1: -1}), ({0: 5, 1: 0}, {0: 9, 1: 3})]) == []
-
-    def test_a_gap_between_batches_is_missing(self) -> None:
-        assert compare_ranges([({0: 0}, {0: 4}), ({0: 7}, {0: 9})]) == [
-            Difference("batches", "missing", "0/5", 2, (0, 5))
-        ]
-
-    def test_an_overlap_of_batches_is_extra(self) -> None:
-        assert compare_ranges([({0: 0}, {0: 4}), ({0: 3}, {0: 9})]) == [
-            Difference("batches", "extra", "0/3", 2, (0, 3))
-        ]
-
-    def test_counts_tell_which_is_larger(self) -> None:
-        assert compare_counts("metrics", 5, 5) == []
-        assert compare_counts("metrics", 5, 3)[0].kind == "missing"
-        assert compare_counts("metrics", 5, 6)[0].kind == "extra"
+    @pytest.mark.parametrize(
+        ("key", "at"),
+        [
+            ("sender_account=a day=2025-01-01 transaction_timestamp=1500 transaction_id=b", 1.5),
+            ("sender_account=a window_start=1970-01-01T00:02:00+00:00", 120.0),
+            ("transaction_id=b", None),
+        ],
+    )
+    def test_a_difference_tells_when_it_happened(self, key: str, at: float | None) -> None:
+        assert Difference("table", "missing", key).at == at
 
 
 class TestReport:
@@ -214,7 +206,6 @@ class TestReport:
         fault=Fault("detection", "kill"),
         began_at=1000.0,
         ended_at=1000.0,
-        ends={0: 10, 1: 10},
         restarted_s=1.04,
         first_alert_s=12.34,
         recovered_s=15.0,
@@ -223,7 +214,8 @@ class TestReport:
     SECOND = dataclasses.replace(
         FIRST,
         fault=Fault("kafka", "freeze"),
-        ends={0: 20, 1: 30},
+        began_at=1100.0,
+        ended_at=1130.0,
         restarted_s=None,
         samples=[sample(1100)],
     )
@@ -233,8 +225,7 @@ class TestReport:
         began_at=900.0,
         seconds=300.0,
         outcomes=[FIRST, SECOND],
-        counts={"published": 50, "alerts": 3},
-        differences=[],
+        accounting=Accounting({"kafka_records": 50, "alerts": 3}, ()),
         batch_starts=[999.0, 1001.0, 1015.0, 1099.0],
     )
 
@@ -257,22 +248,24 @@ class TestReport:
         }
 
     def test_a_lost_record_is_that_of_the_fault_it_was_published_after(self) -> None:
-        lost = [
-            Difference("raw", "missing", "a", position=(1, 29)),
-            Difference("raw", "missing", "b", position=(0, 20)),
-            Difference("raw", "missing", "c", position=(0, 20)),
-            Difference("raw", "missing", "before", position=(0, 9)),
-            Difference("metrics", "extra", "5 against 7", records=2),
-        ]
-        result = dataclasses.replace(self.REPORT, differences=lost).as_json()
+        found = (
+            Difference("transactions", "missing", "transaction_id=a"),
+            Difference("by_account", "missing", "transaction_timestamp=1099000"),
+            Difference("by_account", "missing", "transaction_timestamp=1150000"),
+            Difference("by_account", "missing", "transaction_timestamp=900000"),
+            Difference("metrics", "extra", "window_start=1970-01-01T00:17:00+00:00"),
+        )
+        accounting = Accounting({"kafka_records": 50, "alerts": 3}, found)
+        result = dataclasses.replace(self.REPORT, accounting=accounting).as_json()
         assert not result["ok"]
-        assert (result["lost"], result["doubled"]) == (4, 2)
-        assert [fault["lost"] for fault in result["faults"]] == [1, 2]
-        assert result["problems"][0] == "1 missing in raw: a"
+        assert (result["lost"], result["doubled"]) == (4, 1)
+        assert [fault["lost"] for fault in result["faults"]] == [1, 1]
+        assert [fault["doubled"] for fault in result["faults"]] == [1, 0]
+        assert result["problems"][0] == "missing in transactions: transaction_id=a"
 
     def test_a_drill_that_did_not_come_to_the_accounting_is_not_ok(self) -> None:
         outcome = dataclasses.replace(self.FIRST, first_alert_s=None, recovered_s=None)
-        report = dataclasses.replace(self.REPORT, outcomes=[outcome], differences=None, counts={})
+        report = dataclasses.replace(self.REPORT, outcomes=[outcome], accounting=None)
         assert report.problems == ["detection:kill: did not recover", "not accounted for"]
         assert report.as_json()["lost"] is None
         assert "| detection | kill | - | - |" in report.as_markdown()
