@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from confluent_kafka import KafkaException
+
 from drill.faults import KILL, KILL_CHILD, Fault, inflict
 from drill.network import Network
 from drill.observe import Tables, Watch
 from drill.report import Outcome
 from launcher.own import Pipeline, say
 from launcher.recount import Reader
+from pipeline.database import OUTAGES
 from pipeline.names import DETECTION
 
 POLL_S: Final = 0.25
@@ -25,6 +28,8 @@ EARLIEST_S, LATEST_S = 0.5, 12.0
 """Of a random kill, after the job has scored or was started again."""
 WHILE_STARTING: Final = 0.3
 """Share of the random kills that strike a job while it starts."""
+
+_NO_ANSWER: Final[tuple[type[Exception], ...]] = (*OUTAGES, KafkaException)
 
 
 class NotRecovered(Exception):
@@ -93,8 +98,8 @@ class Course:
         first_alert_s = recovered_s = None
         if self._wait(lambda: self.tables.has_alert_since(ended_at), deadline):
             first_alert_s = time.time() - ended_at
-            published = self.reader.published()
-            if self._wait(lambda: self._has_recovered(ended_at, published), deadline):
+            is_through = self._passage()
+            if self._wait(lambda: self._is_sound(ended_at) and is_through(), deadline):
                 recovered_s = time.time() - ended_at
         is_other = self.pipeline.pid_of(fault.component) != pid
         outcome = Outcome(
@@ -121,8 +126,23 @@ class Course:
             pause.wait(POLL_S)
         return True
 
-    def _has_recovered(self, since: float, published: int) -> bool:
-        return self._is_sound(since) and min(self.reader.done()) >= published
+    def _passage(self) -> Callable[[], bool]:
+        """Return what tells whether all that is published by its first call is scored and stored.
+
+        While Kafka or Cassandra do not answer, nothing is.
+        """
+        published: int | None = None
+
+        def is_through() -> bool:
+            nonlocal published
+            try:
+                if published is None:
+                    published = self.reader.published()
+                return min(self.reader.done()) >= published
+            except _NO_ANSWER:
+                return False
+
+        return is_through
 
     def _is_sound(self, since: float) -> bool:
         return self.pipeline.is_ready() and self.watch.is_sound(since)

@@ -12,10 +12,8 @@ from types import TracebackType
 from typing import Any, Final
 
 import requests
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable
 
-from pipeline.database import cluster
+from pipeline.database import OUTAGES, cluster
 from pipeline.names import KEYSPACE
 from pipeline.settings import Settings
 
@@ -133,7 +131,7 @@ class Tables:
             rows = [
                 row for hour in hours for row in self._session.execute(self._alerts, (hour, oldest))
             ]
-        except (DriverException, NoHostAvailable):
+        except OUTAGES:
             return False
         return any(row.scored_at.replace(tzinfo=dt.UTC) > scored_after for row in rows)
 
