@@ -67,7 +67,7 @@ class Course:
     def kill_at_random(self, count: int, seed: int) -> None:
         """Kill the Spark job ``count`` times, at moments that ``seed`` gives.
 
-        Its driver or its JVM; after it has scored for a while or, once it was killed, while it
+        Its driver or its JVM; soon after it has begun to score or, once it was killed, while it
         starts again.
         """
         chance = random.Random(seed)
@@ -76,7 +76,7 @@ class Course:
             delay_s = chance.uniform(EARLIEST_S, LATEST_S)
             is_starting = chance.random() < WHILE_STARTING
             moment = "of its start" if is_starting else "of scoring"
-            label = f"random {kind} after {delay_s:.1f} s {moment}"
+            label = f"{kind} after {delay_s:.1f} s {moment}"
             say(f"random kill {number} of {count}: {label}")
             fault = Fault(DETECTION, kind)
             if is_starting:
@@ -84,37 +84,46 @@ class Course:
             threading.Event().wait(delay_s)
             pid, began_at = self.pipeline.pid_of(DETECTION), time.time()
             inflict(fault, self.pipeline, self.network)
-            self._recover(Fault(DETECTION, label), began_at, began_at, pid)
+            self._recover(Fault(DETECTION, label), began_at, began_at, pid, is_soon=True)
 
     def _kill_and_await_start(self) -> None:
         pid = self.pipeline.pid_of(DETECTION)
         inflict(Fault(DETECTION, KILL), self.pipeline, self.network)
-        self.pipeline.wait(
-            lambda: self.pipeline.pid_of(DETECTION) != pid, "detection is not started again"
-        )
+        deadline = time.monotonic() + RECOVERY_TIMEOUT_S
+        if not self._wait(lambda: self.pipeline.pid_of(DETECTION) != pid, deadline):
+            raise NotRecovered
 
-    def _recover(self, fault: Fault, began_at: float, ended_at: float, pid: int) -> None:
+    def _recover(
+        self, fault: Fault, began_at: float, ended_at: float, pid: int, *, is_soon: bool = False
+    ) -> None:
+        """Wait until the pipeline has got over a fault; ``is_soon``: only until it scores again."""
         deadline = time.monotonic() + RECOVERY_TIMEOUT_S
         first_alert_s = recovered_s = None
         if self._wait(lambda: self.tables.has_alert_since(ended_at), deadline):
             first_alert_s = time.time() - ended_at
+            say(f"    first new alert after {first_alert_s:.1f} s")
+        if first_alert_s is not None and not is_soon:
             is_through = self._passage()
             if self._wait(lambda: self._is_sound(ended_at) and is_through(), deadline):
                 recovered_s = time.time() - ended_at
+                say(f"    recovered after {recovered_s:.1f} s")
         is_other = self.pipeline.pid_of(fault.component) != pid
-        outcome = Outcome(
-            fault=fault,
-            began_at=began_at,
-            ended_at=ended_at,
-            restarted_s=self.pipeline.started_at(fault.component) - ended_at if is_other else None,
-            first_alert_s=first_alert_s,
-            recovered_s=recovered_s,
-            samples=self.watch.since(began_at),
+        is_over = (first_alert_s if is_soon else recovered_s) is not None
+        self.outcomes.append(
+            Outcome(
+                fault=fault,
+                began_at=began_at,
+                restarted_s=self.pipeline.started_at(fault.component) - ended_at
+                if is_other
+                else None,
+                first_alert_s=first_alert_s,
+                recovered_s=recovered_s,
+                is_over=is_over,
+                samples=self.watch.since(began_at),
+            )
         )
-        self.outcomes.append(outcome)
-        if first_alert_s is None or recovered_s is None:
+        if not is_over:
             raise NotRecovered
-        say(f"    first new alert after {first_alert_s:.1f} s, recovered after {recovered_s:.1f} s")
 
     def _wait(self, is_there: Callable[[], bool], deadline: float) -> bool:
         """Wait for a condition; false when it is not there at the deadline."""

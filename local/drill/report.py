@@ -23,18 +23,19 @@ RESTART_TARGET_S: Final = 15.0
 class Outcome:
     """What came of one fault. Times are seconds since the epoch, durations are seconds.
 
-    ``restarted_s``: from a kill to the start
-    of the next process, None when none was needed. ``first_alert_s``: from the end of the fault
-    until an alert that was scored after it could be read; ``recovered_s``: until everything that
-    was published meanwhile was scored and stored and the dashboard said so. None: not in time.
+    ``restarted_s``: from a kill to the start of the next process, None when none was needed.
+    ``first_alert_s``: from the end of the fault until an alert that was scored after it could be
+    read; ``recovered_s``: until everything that was published meanwhile was scored and stored and
+    the dashboard said so. None: not in time, or not waited for. ``is_over``: the pipeline got over
+    it, as far as it was given the time to.
     """
 
     fault: Fault
     began_at: float
-    ended_at: float
     restarted_s: float | None
     first_alert_s: float | None
     recovered_s: float | None
+    is_over: bool
     samples: Sequence[Sample] = field(repr=False)
 
     @property
@@ -71,7 +72,7 @@ class Report:
         """Each promise that was not kept, as a line."""
         lines = []
         for outcome in self.outcomes:
-            if outcome.recovered_s is None:
+            if not outcome.is_over:
                 lines.append(f"{outcome.fault}: did not recover")
             if outcome.is_hung:
                 lines.append(f"{outcome.fault}: the dashboard did not answer")
@@ -166,12 +167,13 @@ _HEAD: Final = (
     "|---|---|---:|---:|---:|---:|---:|---|---:|---|",
 )
 _NOTES: Final = """\
-Seconds, from the end of the fault; a kill is over at once. *Restarted*: the supervisor has started
-the next process, after its back-off. *First new alert*: one that was scored after the fault can be
-read. *Recovered*: everything published meanwhile is scored and stored, and the dashboard says that
-all components run. *Dashboard*: the states of its overview from the beginning of the fault until
-then, asked once a second. *Lost* and *doubled*: rows that `make verify` found missing or extra,
-from the beginning of the fault to that of the next; of each check it names the first ten.
+Seconds, from the end of the fault; a kill is over at once. *Restarted*: the supervisor has
+started the next process, after its back-off. *First new alert*: one that was scored after the
+fault can be read. *Recovered*: everything published meanwhile is scored and stored, and the
+dashboard says that all components run; after a random kill this is not waited for. *Dashboard*:
+the states of its overview from the beginning of the fault until then, asked once a second. *Lost*
+and *doubled*: rows that `make verify` found missing or extra, from the beginning of the fault to
+that of the next; of each check it names the first ten.
 """
 
 

@@ -205,17 +205,16 @@ class TestReport:
     FIRST = Outcome(
         fault=Fault("detection", "kill"),
         began_at=1000.0,
-        ended_at=1000.0,
         restarted_s=1.04,
         first_alert_s=12.34,
         recovered_s=15.0,
+        is_over=True,
         samples=[sample(1000), sample(1016, "stale", "detection stale"), sample(1017)],
     )
     SECOND = dataclasses.replace(
         FIRST,
         fault=Fault("kafka", "freeze"),
         began_at=1100.0,
-        ended_at=1130.0,
         restarted_s=None,
         samples=[sample(1100)],
     )
@@ -264,7 +263,7 @@ class TestReport:
         assert result["problems"][0] == "missing in transactions: transaction_id=a"
 
     def test_a_drill_that_did_not_come_to_the_accounting_is_not_ok(self) -> None:
-        outcome = dataclasses.replace(self.FIRST, first_alert_s=None, recovered_s=None)
+        outcome = dataclasses.replace(self.FIRST, first_alert_s=None, is_over=False)
         report = dataclasses.replace(self.REPORT, outcomes=[outcome], accounting=None)
         assert report.problems == ["detection:kill: did not recover", "not accounted for"]
         assert report.as_json()["lost"] is None
