@@ -43,6 +43,7 @@ FINISH_TIMEOUT_S = 20.0
 """How long a clean stop waits for the running batch; without it the batch is repeated."""
 JVM_GONE = (Py4JError, OSError)
 """What a call of Spark raises once its JVM has ended under us: killed, or out of memory."""
+JVM_ENDED = "Spark's JVM has ended"
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class Job:
             while query.isActive and not self.stopping.wait(POLL_S):
                 pass
         except JVM_GONE as error:
-            raise QueryFailed("Spark's JVM has ended; its last lines are above") from error
+            raise QueryFailed(JVM_ENDED) from error
         if self.stopping.is_set():
             processor.finish(FINISH_TIMEOUT_S)
             query.stop()
@@ -142,7 +143,10 @@ class Job:
             raise QueryFailed(f"the query ended: {explain(query.exception(), processor.run)}")
 
     def _snapshot(self) -> Mapping[str, Status]:
-        status = self._status()
+        try:
+            status = self._status()
+        except JVM_GONE:
+            status = Status(state="failed", error=JVM_ENDED)
         if self._error is not None:
             status = replace(status, state="failed", error=self._error)
         return {DETECTION: status}
