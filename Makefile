@@ -104,6 +104,13 @@ test-unit test-contract test-spark test-web test-stack: test-%:
 test-compose: setup-tests ## The same in containers, skipped without an engine; CI=true starts one; CHAOS=5
 	@bash tests/compose/run.sh
 
+.PHONY: drill
+drill: setup ## Kill, freeze and cut off each part under load; SHORT=1 FAULTS=cassandra:kill KILLS=20 RATE= OUT=
+	@$(call export_if,RATE,FRAUD__SIMULATOR__RATE_PER_S) \
+	$(call export_if,ACCOUNTS,FRAUD__SIMULATOR__ACCOUNTS) \
+	PYTHONPATH=common:local exec .venv/bin/python -m drill --out "$(results)" $(if $(SHORT),--short) \
+	  $(if $(FAULTS),--faults "$(FAULTS)") $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
+
 .PHONY: test-java
 test-java: setup-tests ## The Cassandra sink for Kafka Connect
 	mvn --batch-mode --quiet --no-transfer-progress -f connectors/sink/pom.xml package

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from cassandra import ConsistencyLevel
+from typing import Final
+
+from cassandra import ConsistencyLevel, DriverException
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     DCAwareRoundRobinPolicy,
@@ -13,6 +16,17 @@ from cassandra.policies import (
 )
 
 from pipeline.settings import CassandraConfig
+
+OUTAGES: Final[tuple[type[Exception], ...]] = (
+    DriverException,
+    NoHostAvailable,
+    ConnectionException,
+    ConnectionBusy,
+    OSError,
+)
+"""What the driver raises when Cassandra does not do what it was asked for; it may do so later. A
+request that is under way when a connection breaks ends with ``ConnectionException``, which is no
+``DriverException``."""
 
 RECONNECT_S = 1.0
 """The driver's default backs off to 10 minutes: services would stay blind after an outage."""

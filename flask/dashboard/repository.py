@@ -14,11 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable
-from cassandra.connection import ConnectionBusy, ConnectionException
-
-from pipeline.database import cluster
+from pipeline.database import OUTAGES, cluster
 from pipeline.names import KEYSPACE
 from pipeline.settings import CassandraConfig
 
@@ -123,8 +119,6 @@ _STATEMENTS = {
     " WHERE hour = ? ORDER BY window_start DESC LIMIT ?",
 }
 
-_OUTAGES = (DriverException, NoHostAvailable, ConnectionException, ConnectionBusy, OSError)
-
 
 class CassandraRepository:
     """Reads from Cassandra; connects at the first read, so always after the server's fork.
@@ -224,7 +218,7 @@ class CassandraRepository:
                 for name, values in queries
             ]
             return [[_plain(row._asdict()) for row in future.result()] for future in futures]
-        except _OUTAGES as error:
+        except OUTAGES as error:
             self._problem = f"Cassandra does not answer ({type(error).__name__})"
             self._closed_until = time.monotonic() + RETRY_S
             logger.warning("read failed: %s", error)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from pipeline.database import OUTAGES
 from pipeline.heartbeat import Heartbeat, State, Status
 from pipeline.names import QUALITY
 from pipeline.settings import Settings
 from quality.figures import Alert, Figures, Label, Minute, judge, measure
 from quality.labels import FraudLabel, LabelReader
-from quality.store import HOUR, MINUTE, OUTAGES, Fraud, Store, Transaction
+from quality.store import HOUR, MINUTE, Fraud, Store, Transaction
 
 PERIODS: Final = {"hour": HOUR, "day": 24 * HOUR}
 LONGEST: Final = max(PERIODS.values())

@@ -6,10 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable
 from cassandra.concurrent import execute_concurrent_with_args
-from cassandra.connection import ConnectionBusy, ConnectionException
 
 from pipeline.database import cluster
 from pipeline.names import DETECTION, KEYSPACE
@@ -21,7 +18,6 @@ MINUTE: Final = dt.timedelta(minutes=1)
 REQUEST_TIMEOUT_S: Final = 10.0
 CONCURRENT_REQUESTS: Final = 32
 """A backlog of labels must not be what the pipeline's own writes wait for."""
-OUTAGES: Final = (DriverException, NoHostAvailable, ConnectionException, ConnectionBusy, OSError)
 
 LABEL_COLUMNS: Final = (
     "hour",

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +20,7 @@ from launcher import archive, backups, doctor, processes, services
 from launcher.java import find_java
 from launcher.layout import Layout
 from launcher.processes import Identity
-from launcher.service import select
+from launcher.service import Service, select
 from launcher.supervisor import Supervisor
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
@@ -29,12 +29,21 @@ STOP_TIMEOUT_S = 120.0
 """Above the sum of the graces of all waves; ``stop`` then says which process still runs."""
 
 
-def run(settings: Settings, layout: Layout, without: list[str]) -> int:
-    """Start the pipeline and keep it until it is told to stop; says when it is up."""
+def run(
+    settings: Settings,
+    layout: Layout,
+    without: list[str],
+    change: Callable[[Service], Service] = lambda service: service,
+) -> int:
+    """Start the pipeline and keep it until it is told to stop; says when it is up.
+
+    ``change`` gets each service and returns what is to run in its place.
+    """
     layout.create()
     with _exclusive(layout):
         doctor.require_downloads()
-        wanted = select(services.services(settings, layout, find_java(), without), without)
+        all_services = services.services(settings, layout, find_java(), without)
+        wanted = [change(service) for service in select(all_services, without)]
         doctor.require_free_ports(settings, without)
         supervisor = Supervisor(wanted, layout, _say)
 

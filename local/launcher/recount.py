@@ -91,6 +91,7 @@ class Reader:
             {
                 "bootstrap.servers": settings.kafka.bootstrap_servers,
                 "group.id": "recount",  # required by the client; nothing is consumed or committed
+                "log_level": 2,  # what fails is reported by the caller
             }
         )
 

@@ -173,6 +173,15 @@ def checkpoint_dir(settings: Settings, layout: Layout) -> Path:
     return PROJECT_ROOT / configured
 
 
+def spark_environment(java: Path) -> dict[str, str]:
+    """Return what a command with a Spark of its own gets on top of the environment."""
+    return {
+        "SPARK_JARS_DIR": str(LIB / "spark"),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "JAVA_HOME": str(java.parent.parent),
+    }
+
+
 class _Builder:
     def __init__(
         self, settings: Settings, layout: Layout, java: Path, without: Collection[str]
@@ -301,13 +310,14 @@ class _Builder:
         )
 
     def detection(self) -> Service:
-        spark = {
-            "SPARK_JARS_DIR": str(LIB / "spark"),
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            "JAVA_HOME": str(self._java.parent.parent),
-        }
         # Spark starts while Cassandra does; the job waits for the tables itself.
-        return self.python("detection", ["-m", "detection.job"], "spark", "topics", spark)
+        return self.python(
+            "detection",
+            ["-m", "detection.job"],
+            "spark",
+            "topics",
+            spark_environment(self._java),
+        )
 
     def dashboard(self) -> Service:
         config = self._settings.dashboard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -45,6 +47,9 @@ from pipeline.settings import PROJECT_ROOT, Settings, load_settings
 POLL_S = 0.5
 FINISH_TIMEOUT_S = 20.0
 """How long a clean stop waits for the running batch; without it the batch is repeated."""
+JVM_GONE = (Py4JError, OSError)
+"""What a call of Spark raises once its JVM has ended under us: killed, or out of memory."""
+JVM_ENDED = "Spark's JVM has ended"
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +86,8 @@ class Job:
                 raise
             finally:
                 heartbeat.stop()
-                spark.stop()
+                with contextlib.suppress(*JVM_GONE):
+                    spark.stop()
 
     def _run_query(
         self, spark: SparkSession, checkpoint_dir: Path, model_source: ModelSource
@@ -132,8 +138,11 @@ class Job:
             store.close()
 
     def _wait(self, query: StreamingQuery, processor: BatchProcessor) -> None:
-        while query.isActive and not self.stopping.wait(POLL_S):
-            pass
+        try:
+            while query.isActive and not self.stopping.wait(POLL_S):
+                pass
+        except JVM_GONE as error:
+            raise QueryFailed(JVM_ENDED) from error
         if self.stopping.is_set():
             processor.finish(FINISH_TIMEOUT_S)
             query.stop()
@@ -143,7 +152,10 @@ class Job:
             raise QueryFailed(f"the query ended: {explain(query.exception(), processor.run)}")
 
     def _snapshot(self) -> Mapping[str, Status]:
-        status = self._status()
+        try:
+            status = self._status()
+        except JVM_GONE:
+            status = Status(state="failed", error=JVM_ENDED)
         if self._error is not None:
             status = replace(status, state="failed", error=self._error)
         return {DETECTION: status}

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import fastavro
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable
 from cassandra.concurrent import execute_concurrent_with_args
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -26,7 +24,7 @@ from detection.checkpoint import Extent, Offsets
 from detection.decode import POSITION_PARTITIONS, unpack_position
 from detection.metrics import MetricsRow
 from detection.serving import ScoredBy
-from pipeline.database import cluster
+from pipeline.database import OUTAGES, cluster
 from pipeline.errors import PipelineError
 from pipeline.names import ALERTS_TOPIC, KEYSPACE
 from pipeline.records import WIRE_HEADER_BYTES, Transaction
@@ -44,7 +42,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
 """Pauses between attempts, doubled each time and jittered."""
 CONCURRENT_WRITES = 64
 """Writes in flight; one Cassandra node answers a few dozen at once without queueing."""
-OUTAGES = (NoHostAvailable, DriverException, KafkaException)
+RETRIED: tuple[type[Exception], ...] = (*OUTAGES, KafkaException)
 
 BATCH_COLUMNS = (
     "run_id",
@@ -389,7 +387,7 @@ def _retried(call: Callable[[], Result], what: str, patience_s: float = PATIENCE
     while True:
         try:
             return call()
-        except OUTAGES as error:
+        except RETRIED as error:
             if time.monotonic() > deadline:
                 raise SinkError(f"{what}: failed for {patience_s:.0f} s: {error}") from error
             logger.warning("%s failed (%s), trying again", what, error)

@@ -12,7 +12,7 @@ from cassandra.util import Date, OrderedMapSerializedKey
 
 from launcher.ports import free_ports
 from launcher.recount import Recount, _arrow_type, _plain
-from launcher.replay import own_settings, replay
+from launcher.replay import replay, variables
 from launcher.services import endpoints
 from pipeline.errors import PipelineError
 from pipeline.settings import load_settings
@@ -57,7 +57,7 @@ def test_a_recount_names_the_equation_that_does_not_hold(
 
 
 def test_a_replay_has_its_own_ports_folders_and_no_simulator(tmp_path: Path) -> None:
-    ours = load_settings(environment=own_settings(tmp_path))
+    ours = load_settings(environment=variables(tmp_path))
     others = load_settings(environment={})
     ports = {endpoint.port for endpoint in endpoints(ours)}
     assert len(ports) == 7
@@ -68,7 +68,7 @@ def test_a_replay_has_its_own_ports_folders_and_no_simulator(tmp_path: Path) -> 
 
 
 def test_a_replay_reads_what_it_publishes_whatever_the_machine_watches(tmp_path: Path) -> None:
-    ours = load_settings(environment={**bookings.VARIABLES, **own_settings(tmp_path)})
+    ours = load_settings(environment={**bookings.VARIABLES, **variables(tmp_path)})
     assert is_own(ours.source)
 
 
