@@ -110,7 +110,7 @@ def read_values(
 
 def read_dead_letters(spark: SparkSession, settings: Settings, extent: Range) -> DataFrame:
     """Return the origin of each dead letter: ``kafka_partition``, ``kafka_offset``, ``reason``,
-    ``value_hash``."""
+    ``value_hash``. Of a letter that Connect has not written the first two are -1."""
     letters = _read(spark, settings, names.DEAD_LETTER_TOPIC, extent, includeHeaders="true")
     return letters.select("headers", F.xxhash64("value").alias("value_hash")).mapInPandas(
         _origins, "kafka_partition int, kafka_offset long, reason string, value_hash long"
@@ -125,8 +125,8 @@ def _origins(parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         ]
         yield pd.DataFrame(
             {
-                "kafka_partition": [int(of[f"{_ERRORS}.partition"]) for of in headers],
-                "kafka_offset": [int(of[f"{_ERRORS}.offset"]) for of in headers],
+                "kafka_partition": [int(of.get(f"{_ERRORS}.partition", -1)) for of in headers],
+                "kafka_offset": [int(of.get(f"{_ERRORS}.offset", -1)) for of in headers],
                 "reason": [dead_letter_reason(of) for of in headers],
                 "value_hash": part["value_hash"],
             }
