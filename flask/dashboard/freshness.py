@@ -59,6 +59,9 @@ def assess(
         return verdict("stale", f"The detection job has {detection['state']}")
     if data_age_s is None:
         return verdict("delayed", "The detection job runs; nothing has been scored yet")
+    if detection["state"] == "starting":
+        is_stale = data_age_s > stale_after_s
+        return verdict("stale" if is_stale else "delayed", "The detection job is starting")
     if data_age_s > stale_after_s:
         return verdict("stale", f"No transaction has been scored for {data_age_s:.0f} s")
     if max(data_age_s, lag_seconds) > DELAYED_S:
@@ -84,7 +87,10 @@ def _data_as_of(
         return min(watermark + WATERMARK_DELAY, now)
     if newest_minute is None:
         return None
-    end: dt.datetime = newest_minute["window_start"] + MINUTE
+    begin: dt.datetime = newest_minute["window_start"]
+    if detection and detection["state"] == "starting":
+        return begin  # its heartbeat says nothing of how far its predecessor came
+    end = begin + MINUTE
     vouched_until = detection["heartbeat"] if detection else None
     return min(end, vouched_until or now, now)
 

@@ -77,6 +77,8 @@ def test_minutes_are_clamped(client: FlaskClient, asked: str, given: int) -> Non
         ({"details": {"watermark": (NOW - 2 * MINUTE - 15 * MINUTE / 60).isoformat()}}, "delayed"),
         ({"details": {"watermark": (NOW - 3 * MINUTE).isoformat()}}, "stale"),
         ({"heartbeat": NOW - dt.timedelta(seconds=31)}, "stale"),
+        # A job that starts does not know yet how far the one before it came.
+        ({"state": "starting", "details": {}}, "delayed"),
         ({"state": "failed"}, "stale"),
         ({"state": "stopped"}, "stale"),
     ],
