@@ -16,11 +16,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from cassandra import DriverException, InvalidRequest
-from cassandra.cluster import NoHostAvailable
+from cassandra import InvalidRequest
 from cassandra.concurrent import execute_concurrent_with_args
 
 import migrate
+from pipeline.database import OUTAGES
 from pipeline.erasure import account_hash
 from pipeline.errors import PipelineError
 from pipeline.logs import run_service
@@ -187,7 +187,7 @@ def erase(settings: Settings, account: str) -> None:
         eraser.run(dt.datetime.now(dt.UTC))
     except InvalidRequest as error:
         raise PipelineError(f"{error}: the tables are older; start this version once") from error
-    except (DriverException, NoHostAvailable) as error:
+    except OUTAGES as error:
         raise PipelineError(f"interrupted, run it again: {error}") from error
     finally:
         handle.shutdown()

@@ -13,13 +13,11 @@ from typing import Any, Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from detection.decode import POSITION_PARTITIONS
-from pipeline.database import cluster
+from pipeline.database import OUTAGES, cluster
 from pipeline.errors import PipelineError
 from pipeline.names import KEYSPACE
 from pipeline.records import FIELDS
@@ -68,7 +66,7 @@ def export_transactions(config: CassandraConfig, path: Path) -> int:
                 ]
                 writer.write_table(pa.table(arrays, schema=schema))
                 count += len(rows)
-    except (NoHostAvailable, DriverException) as error:
+    except OUTAGES as error:
         raise HistoryError(
             f"Cassandra at {config.contact_points}:{config.port} does not give the table"
             f" transactions (is the pipeline running?): {error}"

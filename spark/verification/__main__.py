@@ -7,11 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable
 from confluent_kafka import KafkaException
 
 from detection.session import spark_session
+from pipeline.database import OUTAGES
 from pipeline.errors import PipelineError
 from pipeline.logs import run_service
 from pipeline.settings import load_settings
@@ -31,7 +30,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(dir=arguments.out.parent) as folder:
             proof = prove(spark, settings, Path(folder))
-    except (DriverException, NoHostAvailable, KafkaException) as error:
+    except (*OUTAGES, KafkaException) as error:
         raise PipelineError(f"Kafka and Cassandra must answer: {error}") from error
     finally:
         spark.stop()
