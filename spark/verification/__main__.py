@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from confluent_kafka import KafkaException
 
@@ -17,6 +18,7 @@ from pipeline.settings import load_settings
 from verification.proof import prove
 from verification.report import summary, write_result
 
+NO_ANSWER: Final[tuple[type[Exception], ...]] = (*OUTAGES, KafkaException)
 PARTITIONS = 8
 """Of Spark's shuffles: a part of some millions of rows fits the memory of one task."""
 
@@ -30,7 +32,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(dir=arguments.out.parent) as folder:
             proof = prove(spark, settings, Path(folder))
-    except (*OUTAGES, KafkaException) as error:
+    except NO_ANSWER as error:
         raise PipelineError(f"Kafka and Cassandra must answer: {error}") from error
     finally:
         spark.stop()
