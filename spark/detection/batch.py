@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -54,6 +54,7 @@ class BatchProcessor:
     under a deterministic key, so that a repetition leaves the same tables. An exception ends the
     query; nothing of the batch is committed then. A shadow never ends it.
 
+    ``schema_ids``: the writers' schemas that the query knows.
     ``restarts_because``: why the query ended on purpose, to go on at once with another.
     ``last_scored_by``: of the last batch that the run has recorded, if any. ``models``: those of
     the last batch, before the first one those that it will take.
@@ -64,6 +65,7 @@ class BatchProcessor:
     store: AlertStore
     reader: TransactionReader
     publisher: AlertPublisher
+    schema_ids: Collection[int]
     has_new_schema: Callable[[], bool]
     progress: Progress
     last_scored_by: ScoredBy | None
@@ -174,7 +176,9 @@ class BatchProcessor:
         if before is not None and versions == (before.model_version, before.shadow_version):
             since = before.since
         scored_by = ScoredBy(*versions, since=since or extent.started_at)
-        self.store.write_batch(self.run.run_id, batch_id, extent, scored_by, all_totals)
+        self.store.write_batch(
+            self.run.run_id, batch_id, extent, scored_by, self.schema_ids, all_totals
+        )
         self.last_scored_by = scored_by
 
     def _totals(self, rows: pd.DataFrame, extent: Extent) -> dict[str, int]:

@@ -125,6 +125,7 @@ class Job:
                 store=store,
                 reader=reader,
                 publisher=AlertPublisher(servers),
+                schema_ids=schemas.keys(),
                 has_new_schema=lambda: find_schemas().keys() > schemas.keys(),
                 progress=_progress(run, last, before),
                 last_scored_by=None if last is None else last.scored_by,

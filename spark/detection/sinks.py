@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -54,6 +54,7 @@ BATCH_COLUMNS = (
     "model_version",
     "shadow_version",
     "versions_since",
+    "schema_ids",
     "totals",
 )
 
@@ -161,6 +162,7 @@ class AlertStore:
         batch_id: int,
         extent: Extent,
         scored_by: ScoredBy,
+        schema_ids: Collection[int],
         totals: Mapping[str, int],
     ) -> None:
         """Record what a batch covers and what scores it; comes before its alerts."""
@@ -174,6 +176,7 @@ class AlertStore:
             scored_by.model_version,
             scored_by.shadow_version,
             scored_by.since,
+            set(schema_ids),
             dict(totals),
         )
         self._execute(self._insert_batch, values)

@@ -27,7 +27,7 @@ def prove(spark: SparkSession, settings: Settings, folder: Path) -> Proof:
     with Tables(settings.cassandra) as tables:
         snapshot = take_snapshot(spark, settings, tables, offsets, folder)
     extent = offsets.of(settings.source.topic)
-    read_records(spark, settings, extent).write.parquet(f"{folder}/records")
+    read_records(spark, settings, extent, snapshot.timelines).write.parquet(f"{folder}/records")
     records = spark.read.parquet(f"{folder}/records")
     proof = Proof()
     check_topic(proof, records, extent)

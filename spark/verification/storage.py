@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 from verification.findings import Difference, Proof, compare_rows
 from verification.snapshot import Snapshot
 from verification.tables import RAW_TABLES
-from verification.topics import VALID, Offsets, Range, read_dead_letters, read_values
+from verification.topics import VALID, Offsets, Range, below, read_dead_letters, read_values
 
 HOUR_MS: Final = 3_600_000
 
@@ -49,7 +49,7 @@ def check_raw(
     proof: Proof, settings: Settings, snapshot: Snapshot, records: DataFrame, extent: Range
 ) -> None:
     """Every valid record that the sink has committed is in each raw table, as it was sent."""
-    is_stored = _below(snapshot.stored)
+    is_stored = below(snapshot.stored)
     # Rows expire one by one, also while the proof reads: the oldest hour is not asked for.
     oldest_ms = _now_ms() - settings.cassandra.raw_ttl_days * DAY_MS + HOUR_MS
     expected = records.where(F.col("verdict").isin(*VALID)).select(
@@ -73,7 +73,7 @@ def check_raw(
         )
         comparable = expected
         if "kafka_offset" in rows.columns:
-            actual = actual.where(~_below(extent.starts))
+            actual = actual.where(~below(extent.starts))
             proof.counts["raw"] = actual.count()
         elif extent.is_cut:
             # These rows do not tell their offset: those from before the topic's beginning are
@@ -100,7 +100,7 @@ def check_dead_letters(
         _reason(F.col("verdict")).alias("reason"),
     )
     letters_extent = offsets.of(names.DEAD_LETTER_TOPIC)
-    is_required = _below(snapshot.stored)
+    is_required = below(snapshot.stored)
     if letters_extent.is_cut:
         is_required = F.lit(False)
         proof.notes.append(
@@ -111,20 +111,11 @@ def check_dead_letters(
     values = read_values(spark, settings, extent, rejected.drop("reason"))
     place = ["kafka_partition", "kafka_offset"]
     expected = rejected.join(values, place).withColumn("is_required", is_required)
-    actual = letters.where(~_below(extent.starts)).distinct()
+    actual = letters.where(~below(extent.starts)).distinct()
     compare_rows(names.DEAD_LETTER_TOPIC, expected, actual, place, proof.findings)
     proof.counts["dead_letters"] = letters.select(*place).distinct().count()
     proof.counts["repeated_dead_letters"] = letters.count() - proof.counts["dead_letters"]
     letters.unpersist()
-
-
-def _below(offsets: Mapping[int, int]) -> Column:
-    """Tell whether a record lies before the offset of its partition."""
-    is_below = F.lit(False)
-    for partition, offset in offsets.items():
-        here = F.col("kafka_partition") == partition
-        is_below |= here & (F.col("kafka_offset") < offset)
-    return is_below
 
 
 def _is_erased(erasures: Mapping[str, int]) -> Column:

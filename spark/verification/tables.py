@@ -63,7 +63,8 @@ class Tables:
         runs: dict[str, list[Batch]] = defaultdict(list)
         for row in self.rows("batches"):
             offsets = dict(row.first_offsets), dict(row.last_offsets)
-            batch = Batch(row.batch_id, *offsets, row.model_version, dict(row.totals))
+            schema_ids = frozenset(row.schema_ids or ())
+            batch = Batch(row.batch_id, *offsets, row.model_version, schema_ids, dict(row.totals))
             runs[row.run_id].append(batch)
         return runs
 

@@ -29,6 +29,7 @@ class Batch:
     first_offsets: Mapping[int, int]
     last_offsets: Mapping[int, int]
     model_version: str
+    schema_ids: frozenset[int]
     totals: Mapping[str, int]
 
 
@@ -37,7 +38,8 @@ class Timeline:
     """A run's recorded batches in their order, up to the last finished one.
 
     ``firsts`` and ``lasts``: {partition: offset of each batch}, both ends included; a first behind
-    its last means that the batch has no record of the partition. ``versions``: the model of each.
+    its last means that the batch has no record of the partition. ``versions``: the model of each;
+    ``schemas``: the schemas that the job knew, with the {partition: offset} that ends each span.
     """
 
     run_id: str
@@ -45,6 +47,7 @@ class Timeline:
     firsts: Mapping[int, Ints]
     lasts: Mapping[int, Ints]
     versions: Mapping[int, str]
+    schemas: list[tuple[frozenset[int], Mapping[int, int]]]
 
     @classmethod
     def of(cls, run_id: str, batches: Iterable[Batch]) -> Timeline:
@@ -66,6 +69,7 @@ class Timeline:
             firsts=firsts,
             lasts=lasts,
             versions={batch.batch_id: batch.model_version for batch in ordered},
+            schemas=_spans(ordered),
         )
 
     def end(self, partition: int) -> int:
@@ -98,6 +102,17 @@ class Timeline:
 
         schema = StructType(list(records.schema.fields)).add("batch", LongType())
         return records.mapInPandas(lookup, schema)
+
+
+def _spans(ordered: list[Batch]) -> list[tuple[frozenset[int], Mapping[int, int]]]:
+    """Return the schemas of each unbroken sequence of batches, and the offsets after its last."""
+    spans: list[tuple[frozenset[int], Mapping[int, int]]] = []
+    for batch in ordered:
+        ends = {partition: last + 1 for partition, last in batch.last_offsets.items()}
+        if spans and spans[-1][0] == batch.schema_ids:
+            spans.pop()
+        spans.append((batch.schema_ids, ends))
+    return spans
 
 
 PENDING = -2

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from detection.decode import POSITION_PARTITIONS, decode
@@ -19,6 +20,7 @@ from detection.validate import LATE, SCORED, VERDICTS, validate
 from pipeline import names
 from pipeline.records import dead_letter_reason
 from pipeline.settings import Settings
+from verification.timeline import Timeline
 
 REQUEST_TIMEOUT_S: Final = 30.0
 VALID: Final = (VERDICTS.index(SCORED), VERDICTS.index(LATE))
@@ -77,15 +79,28 @@ def _results(futures: Mapping[TopicPartition, Any]) -> dict[int, int]:
     return {at.partition: future.result(REQUEST_TIMEOUT_S).offset for at, future in futures.items()}
 
 
-def read_records(spark: SparkSession, settings: Settings, extent: Range) -> DataFrame:
+def read_records(
+    spark: SparkSession, settings: Settings, extent: Range, timelines: Sequence[Timeline]
+) -> DataFrame:
     """Return every record within ``extent`` with its verdict.
 
     The columns of ``validate``, and ``kafka_partition``, ``kafka_offset``, ``identity`` (as the
-    stream has it; null unless valid).
+    stream has it; null unless valid). A record is decoded with the schemas that were known when it
+    was first scored: what was undecodable then stays so.
     """
     source = settings.source
     schemas = fetch_schemas(settings.registry.url, source.topic)
-    decoded = decode(_read(spark, settings, source.topic, extent), schemas, source)
+    raw = _read(spark, settings, source.topic, extent)
+    is_decoded = F.lit(False)
+    parts = []
+    for schema_ids, ends in (span for timeline in timelines for span in timeline.schemas):
+        known = {id_: schemas[id_] for id_ in schema_ids if id_ in schemas}
+        if known.keys() != schemas.keys() and known:
+            is_here = ~is_decoded & below(ends, "partition", "offset")
+            parts.append(decode(raw.where(is_here), known, source))
+            is_decoded |= is_here
+    parts.append(decode(raw.where(~is_decoded), schemas, source))
+    decoded = functools.reduce(DataFrame.unionAll, parts)
     is_valid = F.col("verdict").isin(*VALID)
     return (
         validate(decoded, settings.scoring.allowed_lateness_s)
@@ -93,6 +108,16 @@ def read_records(spark: SparkSession, settings: Settings, extent: Range) -> Data
         .withColumn("kafka_offset", F.floor(F.col("position") / POSITION_PARTITIONS))
         .withColumn("identity", F.when(is_valid, F.xxhash64("transaction_id")))
     )
+
+
+def below(
+    offsets: Mapping[int, int], partition: str = "kafka_partition", offset: str = "kafka_offset"
+) -> Column:
+    """Tell whether a record lies before the offset of its partition."""
+    is_below = F.lit(False)
+    for number, end in offsets.items():
+        is_below |= (F.col(partition) == number) & (F.col(offset) < end)
+    return is_below
 
 
 def read_values(

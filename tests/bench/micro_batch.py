@@ -68,6 +68,7 @@ def whole_job(settings: Settings, schemas: dict[int, str], run: Run) -> Any:
         store=AlertStore(settings.cassandra),
         reader=TransactionReader(settings.kafka.bootstrap_servers, schemas, settings.source),
         publisher=AlertPublisher(settings.kafka.bootstrap_servers),
+        schema_ids=schemas.keys(),
         has_new_schema=lambda: False,
         progress=Progress(),
         last_scored_by=None,

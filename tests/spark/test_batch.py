@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +45,7 @@ class MemoryStore:
         batch_id: int,
         extent: Extent,
         scored_by: ScoredBy,
+        schema_ids: Collection[int],
         totals: Mapping[str, int],
     ) -> None:
         self.steps.append("batch")
@@ -125,6 +126,7 @@ class Deployment:
             store=cast(AlertStore, self.store),
             reader=cast(TransactionReader, self.topics),
             publisher=cast(AlertPublisher, self.topics),
+            schema_ids=[1],
             has_new_schema=lambda: False,
             progress=Progress(),
             last_scored_by=recorded[max(recorded)] if recorded else None,

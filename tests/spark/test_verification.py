@@ -23,7 +23,7 @@ def batch(batch_id: int, **places: tuple[int, int]) -> Batch:
     """Return a batch with (first, last) offset of the partitions p0, p1."""
     firsts = {int(name[1:]): first for name, (first, _) in places.items()}
     lasts = {int(name[1:]): last for name, (_, last) in places.items()}
-    return Batch(batch_id, firsts, lasts, "model", {})
+    return Batch(batch_id, firsts, lasts, "model", frozenset([1]), {})
 
 
 def test_a_record_belongs_to_the_batch_that_holds_its_offset() -> None:

@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import fastavro
 import pytest
@@ -28,6 +29,7 @@ from tests.stack.conftest import Played, now_ms
 from tests.support.corpus import transaction
 from tests.support.kafka import Record, end_offsets, publish, read_topic
 from tests.support.pipeline import LocalPipeline
+from tests.support.proof import prove
 from tests.support.wait import wait_until
 
 KEY = b"reinjected"
@@ -160,6 +162,14 @@ def test_it_is_not_published_twice(story: Story) -> None:
     assert "re-injected 0 letters" in said
     assert f"0/{last}: re-injected before" in said
     assert len(mine(story.pipeline, TRANSACTIONS_TOPIC)) == len(story.records)
+
+
+def test_the_proof_judges_each_record_by_the_schemas_of_its_time(
+    story: Story, tmp_path: Path
+) -> None:
+    status, result = prove(story.pipeline, tmp_path)
+    assert result["differences"] == []
+    assert (status, result["ok"]) == (0, True)
 
 
 def test_a_purge_deletes_what_was_meant_and_the_accounting_stays(story: Story) -> None:
