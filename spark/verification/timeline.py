@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
-from pyspark.sql.types import LongType, StructType
+from pyspark.sql import Column, DataFrame
+from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql.types import LongType
 
 from detection.emulate import BEFORE
 from pipeline.records import DUPLICATE_WINDOW_MS
@@ -94,14 +95,13 @@ class Timeline:
     def number(self, records: DataFrame) -> DataFrame:
         """Add the ``batch`` of each record (``kafka_partition``, ``kafka_offset``)."""
 
-        def lookup(parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-            for part in parts:
-                partitions = part["kafka_partition"].to_numpy(np.int64)
-                offsets = part["kafka_offset"].to_numpy(np.int64)
-                yield part.assign(batch=self.batches_of(partitions, offsets))
+        def lookup(partitions: pd.Series, offsets: pd.Series) -> pd.Series:  # type: ignore[type-arg]
+            found = self.batches_of(partitions.to_numpy(np.int64), offsets.to_numpy(np.int64))
+            return pd.Series(found)
 
-        schema = StructType(list(records.schema.fields)).add("batch", LongType())
-        return records.mapInPandas(lookup, schema)
+        # Numbers only: a text of a rejected record may be no UTF-8, which Arrow does not take.
+        batch_of: Callable[..., Column] = cast(Any, pandas_udf)(lookup, LongType())
+        return records.withColumn("batch", batch_of("kafka_partition", "kafka_offset"))
 
 
 def _spans(ordered: list[Batch]) -> list[tuple[frozenset[int], Mapping[int, int]]]:
