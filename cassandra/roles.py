@@ -54,10 +54,13 @@ _SCORED: Final = (
 )
 """The tables of the detection job."""
 
+_RAW: Final = ("transactions", "transactions_by_account", "transactions_by_receiver")
+
 PERMISSIONS: Final[Mapping[str, list[tuple[str, str]]]] = {
-    "connect": _modify("transactions", "transactions_by_account", "transactions_by_receiver"),
-    # By table: the job must not be able to read the labels, nor what was made of them.
-    "spark": [*_select("transactions", *_SCORED), *_modify(*_SCORED)],
+    "connect": _modify(*_RAW),
+    # By table: the job must not be able to read the labels, nor what was made of them. The proof
+    # runs as the same role.
+    "spark": [*_select(*_RAW, *_SCORED, "erasures"), *_modify(*_SCORED)],
     "quality": [
         *_select("transactions", "fraud_alerts", "fraud_labels", "pipeline_status"),
         *_modify("fraud_labels", "detection_quality", "pipeline_status"),

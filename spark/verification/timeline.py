@@ -95,7 +95,7 @@ class Timeline:
     def number(self, records: DataFrame) -> DataFrame:
         """Add the ``batch`` of each record (``kafka_partition``, ``kafka_offset``)."""
 
-        def lookup(partitions: pd.Series, offsets: pd.Series) -> pd.Series:  # type: ignore[type-arg]
+        def lookup(partitions: pd.Series, offsets: pd.Series) -> pd.Series:
             found = self.batches_of(partitions.to_numpy(np.int64), offsets.to_numpy(np.int64))
             return pd.Series(found)
 
