@@ -108,7 +108,7 @@ def _report(
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m drill", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--short", action="store_true", help="four faults instead of all")
+    parser.add_argument("--short", action="store_true", help="two faults instead of all")
     parser.add_argument(
         "--faults", metavar="COMPONENT[:FAULT],...", help="only these, in their order"
     )
