@@ -145,6 +145,7 @@ def batch_row(**values: Any) -> dict[str, Any]:
         "model_version": "m1",
         "shadow_version": None,
         "versions_since": NOW - HOUR,
+        "schema_ids": {1},
         "totals": {"read": 120, "scored": 120},
         **values,
     }
