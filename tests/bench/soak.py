@@ -65,7 +65,8 @@ def resident_mib(pipeline: LocalPipeline) -> dict[str, float]:
                 family.append(waiting.pop())
                 waiting += parents[family[-1]]
             found[entry["name"]] = sum(map(_resident_kib, family)) / 1024
-    return found
+    # An init step keeps its number after its end.
+    return {name: mib for name, mib in found.items() if mib}
 
 
 def _resident_kib(pid: int) -> int:
