@@ -13,6 +13,9 @@ from pyspark.sql import functions as F
 Kind = Literal["missing", "extra", "different"]
 """Missing: it should be there and is not. Extra: nothing accounts for it."""
 
+SUM_TOLERANCE: Final = 1e-9
+"""Relative; sums of doubles depend on the order of their terms."""
+
 NAMED: Final = 10
 """Differences of a kind that a check names; it counts all of them."""
 

@@ -13,13 +13,11 @@ from pyspark.sql import functions as F
 from detection.validate import LATE, SCORED, VERDICTS
 from detection.views import MINUTE_MS
 from pipeline.records import REASONS
-from verification.findings import Difference, Kind, Proof, is_close
+from verification.findings import SUM_TOLERANCE, Difference, Kind, Proof, is_close
 from verification.snapshot import Snapshot
 from verification.tables import utc_ms
 from verification.topics import Range
 
-SUM_TOLERANCE: Final = 1e-9
-"""Relative; sums of doubles depend on the order of their terms."""
 EXACT_METRICS: Final = (
     "transaction_count",
     "total_amount",

@@ -8,6 +8,7 @@ beginning is pending, never missing.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -24,7 +25,7 @@ from verification.topics import Offsets, read_records
 def prove(spark: SparkSession, settings: Settings, folder: Path) -> Proof:
     """Account for every record and recompute every result; ``folder`` takes copies meanwhile."""
     offsets = Offsets(settings.kafka.bootstrap_servers)
-    with Tables(settings.cassandra) as tables:
+    with contextlib.closing(Tables(settings.cassandra)) as tables:
         snapshot = take_snapshot(spark, settings, tables, offsets, folder)
     extent = offsets.of(settings.source.topic)
     read_records(spark, settings, extent, snapshot.timelines).write.parquet(f"{folder}/records")

@@ -17,7 +17,7 @@ from detection.validate import LATE, SCORED, VERDICTS
 from detection.views import active_views
 from pipeline.records import REASONS
 from pipeline.settings import PROJECT_ROOT, Settings
-from verification.findings import Difference, Kind, Proof, is_close
+from verification.findings import SUM_TOLERANCE, Difference, Kind, Proof, is_close
 from verification.minutes import check_alert_counts, check_metrics
 from verification.recompute import expected_alerts
 from verification.snapshot import AlertKey, Snapshot
@@ -26,8 +26,6 @@ from verification.timeline import PENDING, Timeline, repeated, watermarks
 from verification.topics import Range
 
 SCORE_TOLERANCE: Final = 1e-6
-SUM_TOLERANCE: Final = 1e-9
-"""Relative; sums of doubles depend on the order of their terms."""
 
 
 def check_scoring(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Final
 
 from pyspark.sql import DataFrame, SparkSession
@@ -40,22 +39,15 @@ PAGE_ROWS: Final = 2_000
 
 
 class Tables:
-    """The tables of the pipeline; a context manager that holds the connection."""
+    """The tables of the pipeline, until ``close``."""
 
     def __init__(self, config: CassandraConfig) -> None:
         self._cluster = cluster(config, REQUEST_TIMEOUT_S)
         self._session = self._cluster.connect(names.KEYSPACE)
         self._session.default_fetch_size = PAGE_ROWS
 
-    def __enter__(self) -> Tables:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._cluster.shutdown()
 
     def batches(self) -> dict[str, list[Batch]]:

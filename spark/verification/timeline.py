@@ -73,10 +73,6 @@ class Timeline:
             schemas=_spans(ordered),
         )
 
-    def end(self, partition: int) -> int:
-        """Return the offset after the last that the run has taken."""
-        return int(self.lasts[partition][-1]) + 1 if partition in self.lasts else 0
-
     def batches_of(self, partitions: Ints, offsets: Ints) -> Ints:
         """Return the batch of each record: its id, ``BEFORE`` if the run took it before its first
         recorded batch (to rebuild the state), ``PENDING`` if not yet."""
