@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import functools
 import sys
@@ -101,7 +102,10 @@ def main() -> int:
     arguments = parse_arguments()
     settings = load_settings()
     servers = settings.kafka.bootstrap_servers
-    with TopicReader(servers) as reader, TopicReader(servers) as ledger_reader:
+    with (
+        contextlib.closing(TopicReader(servers)) as reader,
+        contextlib.closing(TopicReader(servers)) as ledger_reader,
+    ):
         if arguments.purge is not None:
             print(purge_letters(settings, reader, arguments.purge, arguments.before))
             return 0

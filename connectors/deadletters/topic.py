@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -23,7 +22,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class TopicReader:
-    """Reads without leaving a trace: nothing is committed. A context manager.
+    """Reads without leaving a trace: nothing is committed. Call ``close`` at the end.
 
     Each method raises ``PipelineError`` when Kafka does not answer or refuses.
     """
@@ -43,15 +42,8 @@ class TopicReader:
             }
         )
 
-    def __enter__(self) -> TopicReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the connection."""
         self._consumer.close()
 
     def bounds(self, topic: str) -> dict[int, tuple[int, int]]:

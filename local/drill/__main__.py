@@ -7,6 +7,7 @@ back by itself; at the end every record must be where it belongs, once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -79,8 +80,8 @@ def _report(
     began_at = time.time()
     accounting = None
     with (
-        Reader(pipeline.settings) as reader,
-        Tables(pipeline.settings) as tables,
+        contextlib.closing(Reader(pipeline.settings)) as reader,
+        contextlib.closing(Tables(pipeline.settings)) as tables,
         Watch(pipeline.settings) as watch,
     ):
         course = Course(pipeline, roads, reader, tables, watch)

@@ -102,7 +102,7 @@ class Watch:
 
 
 class Tables:
-    """The pipeline's tables, read past every proxy; a context manager."""
+    """The pipeline's tables, read past every proxy; call ``close`` at the end."""
 
     def __init__(self, settings: Settings) -> None:
         self._cluster = cluster(settings.cassandra, request_timeout_s=2.0)
@@ -111,15 +111,8 @@ class Tables:
             "SELECT scored_at FROM fraud_alerts WHERE hour = ? AND window_start >= ?"
         )
 
-    def __enter__(self) -> Tables:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._cluster.shutdown()
 
     def has_alert_since(self, moment: float) -> bool:

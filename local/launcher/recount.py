@@ -6,11 +6,11 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
+from cassandra.util import SortedSet
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline import names
@@ -81,7 +81,7 @@ class Recount:
 
 
 class Reader:
-    """Reads a pipeline's Kafka and Cassandra; a context manager that holds the connections."""
+    """Reads a pipeline's Kafka and Cassandra; call ``close`` at the end."""
 
     def __init__(self, settings: Settings) -> None:
         self._cluster = cluster(settings.cassandra, REQUEST_TIMEOUT_S)
@@ -95,15 +95,8 @@ class Reader:
             }
         )
 
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._consumer.close()
         self._cluster.shutdown()
 
@@ -149,12 +142,12 @@ class Reader:
         )
 
     def dump(self, table: str, path: Path) -> None:
-        """Write all rows of a table to a parquet file: its columns, maps as maps."""
+        """Write all rows of a table to a parquet file: its columns, maps as maps, sets as lists."""
         columns = self._cluster.metadata.keyspaces[names.KEYSPACE].tables[table].columns
         types = {name: column.cql_type for name, column in columns.items()}
         rows = list(self._session.execute(f"SELECT * FROM {table}"))  # noqa: S608 # our own names
         arrays = [
-            pa.array([_plain(getattr(row, name)) for row in rows], _arrow_type(cql_type))
+            pa.array([_plain(getattr(row, name)) for row in rows], arrow_type(cql_type))
             for name, cql_type in types.items()
         ]
         pyarrow.parquet.write_table(pa.table(arrays, names=list(types)), path)
@@ -180,18 +173,22 @@ class Reader:
         )
 
 
-def _arrow_type(cql_type: str) -> Any:
+def arrow_type(cql_type: str) -> Any:
+    """Return Arrow's type for one of Cassandra's; ``KeyError`` when a table has a new one."""
     inner = cql_type.removeprefix("frozen<").removesuffix(">") if "<" in cql_type else cql_type
-    if inner.startswith("map<"):
-        key, _, value = inner.removeprefix("map<").removesuffix(">").partition(", ")
+    kind, _, of = inner.removesuffix(">").partition("<")
+    if kind == "map":
+        key, _, value = of.partition(", ")
         return pa.map_(_ARROW_TYPES[key], _ARROW_TYPES[value])
-    if inner.startswith("list<"):
-        return pa.list_(_ARROW_TYPES[inner.removeprefix("list<").removesuffix(">")])
+    if kind in ("list", "set"):
+        return pa.list_(_ARROW_TYPES[of])
     return _ARROW_TYPES[inner]
 
 
 def _plain(value: Any) -> Any:
     """Return a value of the driver as one that Arrow takes."""
+    if isinstance(value, SortedSet):
+        return list(value)
     convert: Callable[[], Any] | None = getattr(value, "date", None)
     if convert is not None and not isinstance(value, dt.datetime):
         return convert()

@@ -8,6 +8,7 @@ recorded batches are written to files, and the pipeline is stopped and removed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -33,7 +34,7 @@ def replay(path: Path, speed: str, out: Path) -> int:
     root = own.folder_of("replay")
     with (
         own.running(root, variables(root)) as pipeline,
-        recount.Reader(pipeline.settings) as reader,
+        contextlib.closing(recount.Reader(pipeline.settings)) as reader,
     ):
         # Else all that is published while Spark starts would be one late, large batch.
         pipeline.wait(reader.has_query, "the detection job has not begun")

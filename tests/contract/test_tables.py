@@ -8,6 +8,7 @@ import pytest
 
 from detection.alerts import ALERT_COLUMNS
 from detection.sinks import BATCH_COLUMNS, SHADOW_ALERT_COLUMNS
+from launcher.recount import arrow_type
 from pipeline.records import FIELDS, REASONS
 from pipeline.settings import PROJECT_ROOT
 from quality.store import LABEL_COLUMNS, QUALITY_COLUMNS
@@ -22,17 +23,17 @@ def test_alert_tables_have_exactly_the_alert_columns(table: str) -> None:
 
 
 def test_batches_has_exactly_the_batch_columns() -> None:
-    assert TABLES["batches"] == list(BATCH_COLUMNS)
+    assert list(TABLES["batches"]) == list(BATCH_COLUMNS)
 
 
 def test_shadow_alerts_have_exactly_their_columns_and_each_is_one_of_an_alert() -> None:
-    assert TABLES["shadow_alerts"] == list(SHADOW_ALERT_COLUMNS)
+    assert list(TABLES["shadow_alerts"]) == list(SHADOW_ALERT_COLUMNS)
     assert set(SHADOW_ALERT_COLUMNS) <= set(ALERT_COLUMNS)
 
 
 def test_quality_tables_have_exactly_the_columns_of_the_quality_service() -> None:
-    assert TABLES["fraud_labels"] == list(LABEL_COLUMNS)
-    assert TABLES["detection_quality"] == list(QUALITY_COLUMNS)
+    assert list(TABLES["fraud_labels"]) == list(LABEL_COLUMNS)
+    assert list(TABLES["detection_quality"]) == list(QUALITY_COLUMNS)
 
 
 def test_metrics_has_a_column_for_each_reason() -> None:
@@ -49,6 +50,12 @@ def test_the_connector_fills_every_column_of_the_raw_tables(table: str) -> None:
     mapped = [pair.partition("=")[0].strip() for pair in mapping.split(",")]
     assert set(mapped) == set(TABLES[table])
     assert set(FIELDS) <= set(mapped)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_table_can_be_copied_to_a_file(table: str) -> None:
+    kinds = [arrow_type(cql_type) for cql_type in TABLES[table].values()]
+    assert len(kinds) == len(TABLES[table])
 
 
 def test_every_table_expires() -> None:

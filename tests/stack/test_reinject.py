@@ -5,6 +5,7 @@ It comes after the tests that count what was played: it publishes records of its
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import struct
@@ -197,5 +198,5 @@ def test_a_purge_deletes_what_was_meant_and_the_accounting_stays(story: Story) -
     )
     wait_until(lambda: accounting()["status"] == "reconciled", 30, "the accounting adds up")
     assert accounting()["dead_letters"] == total
-    with Reader(story.pipeline.settings) as reader:
+    with contextlib.closing(Reader(story.pipeline.settings)) as reader:
         assert reader.recount().differences == []

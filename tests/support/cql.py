@@ -9,12 +9,15 @@ from pipeline.settings import PROJECT_ROOT
 SCHEMA_CQL = PROJECT_ROOT / "cassandra" / "schema.cql"
 
 
-def table_columns() -> dict[str, list[str]]:
-    """Return {table: its columns, in the order of the file}."""
+def table_columns() -> dict[str, dict[str, str]]:
+    """Return {table: {column: type}, in the order of the file}."""
     tables = {}
     for table, body in re.findall(
         r"CREATE TABLE IF NOT EXISTS fraud\.(\w+) \((.*?)\n\)", SCHEMA_CQL.read_text(), re.DOTALL
     ):
         lines = [line.strip() for line in body.splitlines() if line.strip()]
-        tables[table] = [line.split()[0] for line in lines if not line.startswith("PRIMARY KEY")]
+        columns = [line.split(maxsplit=1) for line in lines if not line.startswith("PRIMARY KEY")]
+        tables[table] = {
+            name: kind.removesuffix(",").removesuffix(" PRIMARY KEY") for name, kind in columns
+        }
     return tables

@@ -245,8 +245,8 @@ class Desk:
         ]
 
     def close(self) -> None:
-        self.reader.__exit__(None, None, None)
-        self.ledger_reader.__exit__(None, None, None)
+        self.reader.close()
+        self.ledger_reader.close()
 
 
 @pytest.fixture

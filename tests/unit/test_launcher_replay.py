@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from cassandra.util import Date, OrderedMapSerializedKey
+from cassandra.util import Date, OrderedMapSerializedKey, SortedSet
 
 from launcher.ports import free_ports
-from launcher.recount import Recount, _arrow_type, _plain
+from launcher.recount import Recount, _plain, arrow_type
 from launcher.replay import replay, variables
 from launcher.services import endpoints
 from pipeline.errors import PipelineError
@@ -100,8 +100,9 @@ def test_a_missing_file_is_refused_before_anything_starts(tmp_path: Path) -> Non
         ),
         ("frozen<map<int, bigint>>", {0: 5, 1: 7}, [(0, 5), (1, 7)]),
         ("frozen<list<text>>", ["x", "y"], ["x", "y"]),
+        ("frozen<set<int>>", SortedSet([7, 5]), [5, 7]),
     ],
 )
 def test_values_of_a_table_are_kept(cql_type: str, value: object, expected: object) -> None:
-    (kept,) = pa.array([_plain(value)], _arrow_type(cql_type)).to_pylist()
+    (kept,) = pa.array([_plain(value)], arrow_type(cql_type)).to_pylist()
     assert kept == expected

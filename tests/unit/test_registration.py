@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import requests
 
 from pipeline import names, records
 from pipeline.errors import PipelineError
-from pipeline.settings import PROJECT_ROOT, Secret, Settings, load_settings
+from pipeline.settings import Secret, Settings, load_settings
 from registration import connector, schema, topics, waiting
 from tests.support.bookings import BOOKING_JSON, TOPIC, bookings
 
@@ -204,20 +202,6 @@ def test_password_of_a_file_stays_in_the_file(settings: Settings) -> None:
     assert "hunter2" not in json.dumps(config)
     assert config["cassandra.password.file"] == "/run/secrets/cassandra"
     assert connector.render(settings, environment={})["cassandra.password"] == "hunter2"
-
-
-def table_columns() -> Iterator[tuple[str, set[str]]]:
-    cql = (PROJECT_ROOT / "cassandra" / "schema.cql").read_text(encoding="utf-8")
-    for table, body in re.findall(r"EXISTS fraud\.(\w+) \((.*?)\n\)", cql, re.DOTALL):
-        yield table, set(re.findall(r"^  (\w+) [a-z<]", body, re.MULTILINE))
-
-
-def test_mappings_fill_every_column_of_the_raw_tables(settings: Settings) -> None:
-    config = connector.render(settings, environment={})
-    columns = dict(table_columns())
-    for table in config["tables"].split(","):
-        mapping = config[f"table.{table}.mapping"]
-        assert {pair.partition("=")[0].strip() for pair in mapping.split(",")} == columns[table]
 
 
 def status(*task_states: str, connector_state: str = "RUNNING") -> dict[str, Any]:
