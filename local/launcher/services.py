@@ -316,7 +316,12 @@ class _Builder:
             ["-m", "detection.job"],
             "spark",
             "topics",
-            spark_environment(self._java),
+            {
+                **spark_environment(self._java),
+                "SPARK_SUBMIT_OPTS": " ".join(
+                    archive.jvm_options("spark", self._layout, self._java)
+                ),
+            },
         )
 
     def dashboard(self) -> Service:

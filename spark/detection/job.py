@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import signal
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from detection.checkpoint import Run, explain, lock, open_run, read_until
 from detection.decode import decode
 from detection.registry import fetch_schemas
 from detection.serving import ModelSource
-from detection.session import spark_session
+from detection.session import close_session, spark_session
 from detection.sinks import (
     AlertPublisher,
     AlertStore,
@@ -73,11 +75,15 @@ class Job:
         checkpoint_dir = PROJECT_ROOT / self.settings.scoring.checkpoint_dir
         heartbeat = Heartbeat(self.settings.cassandra, self._snapshot)
         scoring = self.settings.scoring
-        with lock(checkpoint_dir):
+        with lock(checkpoint_dir), ThreadPoolExecutor(1, "spark-start") as starter:
             model_dir = PROJECT_ROOT / scoring.model_dir
             model_source = ModelSource(model_dir, checkpoint_dir, scoring.large_amount)
+            gc.freeze()  # the modules stay: the collection after each batch skips them
             heartbeat.start()
-            spark = spark_session("detection", scoring.driver_memory, scoring.shuffle_partitions)
+            # It takes seconds, in which the first query finds its servers and its run.
+            spark = starter.submit(
+                spark_session, "detection", scoring.driver_memory, scoring.shuffle_partitions
+            )
             try:
                 while not self.stopping.is_set():
                     self._run_query(spark, checkpoint_dir, model_source)
@@ -87,10 +93,10 @@ class Job:
             finally:
                 heartbeat.stop()
                 with contextlib.suppress(*JVM_GONE):
-                    spark.stop()
+                    close_session(spark.result())
 
     def _run_query(
-        self, spark: SparkSession, checkpoint_dir: Path, model_source: ModelSource
+        self, spark: Future[SparkSession], checkpoint_dir: Path, model_source: ModelSource
     ) -> None:
         """Run one query; returns when it was stopped, or ended to begin again."""
         settings, scoring = self.settings, self.settings.scoring
@@ -130,7 +136,7 @@ class Job:
                 progress=_progress(run, last, before),
                 last_scored_by=None if last is None else last.scored_by,
             )
-            query = start_query(spark, settings, schemas, processor)
+            query = start_query(spark.result(), settings, schemas, processor)
             self._current = (query, processor)
             logger.info("run %s, model %s", run.run_id, processor.models.live.version)
             self._wait(query, processor)

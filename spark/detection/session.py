@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,8 @@ MAX_AVRO_VALUE = 16 * 2**20
 """Most bytes of a text, and most items of an array, that Avro makes room for. Without it a record
 of a few bytes that claims a length of a gibibyte takes the whole heap, and every restarted job
 meets it again."""
+
+JVM_END_TIMEOUT_S = 20.0
 
 _AVRO_LIMITS = " ".join(
     f"-Dorg.apache.avro.limits.{kind}.maxLength={MAX_AVRO_VALUE}"
@@ -68,3 +72,12 @@ def spark_session(name: str, driver_memory: str, shuffle_partitions: int) -> Spa
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def close_session(session: SparkSession) -> None:
+    """Stop a session and wait for the end of its JVM, which may still write what it leaves."""
+    jvm = session.sparkContext._gateway.proc  # type: ignore[union-attr] # while it lives
+    session.stop()
+    jvm.stdin.close()  # the gateway in it ends with this
+    with contextlib.suppress(subprocess.TimeoutExpired):  # the supervisor kills what is left
+        jvm.wait(JVM_END_TIMEOUT_S)

@@ -83,16 +83,19 @@ def growth(samples: Mapping[str, list[tuple[float, float]]], begin: float) -> di
     """
     table = {}
     for name, of_service in samples.items():
-        end = of_service[-1][0]
-        first = [mib for at, mib in of_service if begin <= at < begin + 1]
-        last = [mib for at, mib in of_service if at > end - 1]
-        if first and last:
-            before, after = statistics.median(first), statistics.median(last)
-            table[name] = {
-                "begin_mib": round(before),
-                "end_mib": round(after),
-                "growth_percent": round(100 * (after / before - 1), 1),
-            }
+        minutes: dict[int, list[float]] = defaultdict(list)
+        for at, mib in of_service:
+            minutes[int(at)].append(mib)
+        by_minute = {minute: round(statistics.median(each)) for minute, each in minutes.items()}
+        before, after = by_minute.get(int(begin)), by_minute[max(by_minute)]
+        if before is None:  # an init step that had ended
+            continue
+        table[name] = {
+            "begin_mib": before,
+            "end_mib": after,
+            "growth_percent": round(100 * (after / before - 1), 1),
+            "by_minute_mib": list(by_minute.values()),
+        }
     return table
 
 
