@@ -30,11 +30,13 @@ from pipeline.records import encode
 from tests.support.corpus import CORPUS, transaction
 from tests.support.kafka import end_offsets, publish
 from tests.support.pipeline import LocalPipeline, environment, running_pipeline
+from tests.support.wait import wait_until
 
 EVERY_S = 5.0
 """Between two injections, and two samples of the memory."""
 TWICE = 20
 """Good transactions of an injection that are published twice."""
+HISTORY_TIMEOUT_S = 300.0
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -46,6 +48,11 @@ def inject(pipeline: LocalPipeline, schema_id: int) -> int:
     twice = [(item["sender_account"].encode(), encode(item, schema_id), now) for item in good]
     publish(pipeline.servers, TRANSACTIONS_TOPIC, [*records, *twice, *twice])
     return len(records) + 2 * len(twice)
+
+
+def published(pipeline: LocalPipeline) -> int:
+    """Return the number of records in the topic of the transactions."""
+    return sum(end_offsets(pipeline.servers, TRANSACTIONS_TOPIC).values())
 
 
 def resident_mib(pipeline: LocalPipeline) -> dict[str, float]:
@@ -94,6 +101,7 @@ def growth(samples: Mapping[str, list[tuple[float, float]]], begin: float) -> di
             "begin_mib": before,
             "end_mib": after,
             "growth_percent": round(100 * (after / before - 1), 1),
+            "peak_mib": round(max(mib for _, mib in of_service)),
             "by_minute_mib": list(by_minute.values()),
         }
     return table
@@ -107,6 +115,12 @@ def soak(
     samples: dict[str, list[tuple[float, float]]] = defaultdict(list)
     lags: list[float] = []
     injected = 0
+    config = pipeline.settings.simulator
+    wait_until(
+        lambda: published(pipeline) > config.accounts * config.history_per_account,
+        HISTORY_TIMEOUT_S,
+        "the history is published; with anything in the topic there would be none",
+    )
     began = time.monotonic()
     pause = threading.Event()
     while (at := (time.monotonic() - began) / 60) < minutes:
@@ -119,12 +133,12 @@ def soak(
         pause.wait(EVERY_S)
     simulator.send_signal(signal.SIGTERM)
     assert simulator.wait(120) == 0
-    published = sum(end_offsets(pipeline.servers, TRANSACTIONS_TOPIC).values())
+    count = published(pipeline)
     drain_began = time.monotonic()
-    pipeline.wait_drained(published, timeout_s=1800)
+    pipeline.wait_drained(count, timeout_s=1800)
     return {
         "minutes": minutes,
-        "published": published,
+        "published": count,
         "injected": injected,
         "lag_median_s": statistics.median(lags),
         "lag_max_s": max(lags),
