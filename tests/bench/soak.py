@@ -23,8 +23,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from detection.registry import fetch_schemas
+from drill.report import commit, machine
 from pipeline.names import TRANSACTIONS_TOPIC
 from pipeline.records import encode
 from tests.support.corpus import CORPUS, transaction
@@ -83,7 +85,7 @@ def _resident_kib(pid: int) -> int:
         return 0
 
 
-def growth(samples: Mapping[str, list[tuple[float, float]]], begin: float) -> dict[str, Any]:
+def growth(samples: Mapping[str, list[tuple[float, float]]], begin: int) -> dict[str, Any]:
     """Return, for each service, the memory around minute ``begin`` and at the end, and the growth.
 
     Medians of a minute: a garbage collection moves single samples.
@@ -94,7 +96,7 @@ def growth(samples: Mapping[str, list[tuple[float, float]]], begin: float) -> di
         for at, mib in of_service:
             minutes[int(at)].append(mib)
         by_minute = {minute: round(statistics.median(each)) for minute, each in minutes.items()}
-        before, after = by_minute.get(int(begin)), by_minute[max(by_minute)]
+        before, after = by_minute.get(begin), by_minute[max(by_minute)]
         if before is None:  # an init step that had ended
             continue
         table[name] = {
@@ -114,7 +116,7 @@ def soak(
     (schema_id,) = fetch_schemas(pipeline.settings.registry.url, TRANSACTIONS_TOPIC)
     samples: dict[str, list[tuple[float, float]]] = defaultdict(list)
     lags: list[float] = []
-    injected = 0
+    injected = unanswered = 0
     config = pipeline.settings.simulator
     wait_until(
         lambda: published(pipeline) > config.accounts * config.history_per_account,
@@ -127,24 +129,63 @@ def soak(
         injected += inject(pipeline, schema_id)
         for name, mib in resident_mib(pipeline).items():
             samples[name].append((at, mib))
-        lag = pipeline.api("/api/overview")["lag"]["seconds"]
-        if lag is not None:
-            lags.append(lag)
+        try:
+            lag = pipeline.api("/api/overview")["lag"]["seconds"]
+        except HTTPError:  # Cassandra did not answer the dashboard in time
+            unanswered += 1
+        else:
+            if lag is not None:
+                lags.append(lag)
         pause.wait(EVERY_S)
     simulator.send_signal(signal.SIGTERM)
     assert simulator.wait(120) == 0
     count = published(pipeline)
     drain_began = time.monotonic()
     pipeline.wait_drained(count, timeout_s=1800)
+    begin = int(min(10, minutes / 3))
     return {
         "minutes": minutes,
         "published": count,
         "injected": injected,
         "lag_median_s": statistics.median(lags),
         "lag_max_s": max(lags),
+        "dashboard_unanswered": unanswered,
+        "asked": unanswered + len(lags),
         "drained_s": round(time.monotonic() - drain_began, 1),
-        "memory": growth(samples, begin=min(10, minutes / 3)),
+        "begin_minute": begin,
+        "memory": growth(samples, begin),
     }
+
+
+def as_markdown(result: Mapping[str, Any]) -> str:
+    """Return the result of a soak as a page."""
+    verdict = "no difference" if result["verified"] else "**differences**"
+    lines = [
+        "# Soak",
+        "",
+        f"- commit {result['commit']}, {result['machine']}",
+        f"- {result['minutes']:g} min at {result['rate_per_s']:,.0f} transactions/s of"
+        f" {result['accounts']:,} accounts: {result['published']:,} records with their history,"
+        f" {result['injected']:,} of them broken, late, from the future or doubled",
+        f"- `make verify`: {verdict}, after {result['verify_s']:.0f} s",
+        f"- scoring was {result['lag_median_s']:.1f} s behind (median; {result['lag_max_s']:.1f} s"
+        f" at most), and through {result['drained_s']:.0f} s after the last record",
+        f"- the dashboard had no answer in time for {result['dashboard_unanswered']} of"
+        f" {result['asked']} requests",
+        "",
+        "| service | resident at first, MiB | at the end | growth | highest |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {row['begin_mib']:,} | {row['end_mib']:,} | {row['growth_percent']:+.1f} %"
+        f" | {row['peak_mib']:,} |"
+        for name, row in result["memory"].items()
+    ]
+    notes = (
+        f"Medians of minute {result['begin_minute']:g} and of the last one; with its children."
+        " The samples of each minute are in soak.json."
+    )
+    return "\n".join([*lines, "", notes, ""])
 
 
 def main() -> None:
@@ -174,8 +215,10 @@ def main() -> None:
             result["verified"] = proof.wait(3600) == 0
             result["verify_s"] = round(time.monotonic() - began, 1)
     result |= {"rate_per_s": arguments.rate, "accounts": arguments.accounts}
+    result |= {"machine": machine(), "commit": commit()}
     text = json.dumps(result, indent=2)
     (arguments.out / "soak.json").write_text(text + "\n", encoding="utf-8")
+    (arguments.out / "soak.md").write_text(as_markdown(result), encoding="utf-8")
     print(text)
     sys.exit(0 if result["verified"] else 1)
 
