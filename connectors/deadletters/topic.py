@@ -37,6 +37,7 @@ class TopicReader:
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": PREFETCH_KIB,
+                "fetch.queue.backoff.ms": 5,  # by default it rests a second when it has as many
                 "fetch.wait.max.ms": 50,  # a new read waits for the end of the one under way
                 "log_level": 0,  # its errors end in one line of ours
             }

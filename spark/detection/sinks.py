@@ -270,6 +270,7 @@ class TransactionReader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "queued.min.messages": LINEAR_GAP,
+                "fetch.queue.backoff.ms": 5,  # by default it rests a second when it has as many
                 "fetch.wait.max.ms": 5,
             }
         )
