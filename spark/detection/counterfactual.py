@@ -36,6 +36,9 @@ STEPS, ROUNDS = 64, 2
 """An amount is narrowed down in rounds of steps of equal ratios, always from below: to .4 % of
 itself, to .8 % if it is 10^12. A round costs about as much as scoring a batch; with 200 steps a
 batch of 100 alerts took more than twice as long."""
+AT_ONCE = 200
+"""Alerts whose trials are scored together, some 300 each with all their columns: a batch of
+thousands would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,10 @@ def explain(evaluations: pd.DataFrame, scorer: Scorer, threshold: float) -> list
     values = feature_values(evaluations, scorer, threshold)
     links = evaluations[LINK_COLUMNS]
     actual = pd.DataFrame({name: MEASURES[name].actual(links) for name in scorer.features})
-    limits = pd.DataFrame(_limits(links, scorer, threshold))
+    limits = pd.concat(
+        pd.DataFrame(_limits(links.iloc[begin : begin + AT_ONCE], scorer, threshold))
+        for begin in range(0, len(links), AT_ONCE)
+    )
     return [
         Counterfactuals(
             actual=_known(measured),
@@ -249,8 +255,8 @@ def _passed(
 ) -> dict[str, Integers]:
     """Return how many values of a measure raise no alert before the first that does.
 
-    ``trials``: growing values, a row for each link. They are all scored at once: a frame of any
-    size costs about the same.
+    ``trials``: growing values, a row for each link. They are all scored at once, as a frame costs
+    about the same up to some ten thousand rows.
     """
     lowered = [
         MEASURES[name].lowered(links.loc[links.index.repeat(values.shape[1])], values.ravel())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,16 @@ def test_the_limit_is_the_highest_value_without_an_alert(name: str) -> None:
     above = np.minimum(above, measure.actual(ALERTS[has_limit]))
     assert (rescored(has_limit, above) >= THRESHOLD).all()
     assert (rescored(~has_limit, np.full((~has_limit).sum(), lowest)) >= THRESHOLD).all()
+
+
+def test_thousands_of_alerts_take_little_memory() -> None:
+    many = pd.concat([ALERTS] * 5, ignore_index=True)
+    tracemalloc.start()
+    found = explain(many, WITH_OPTIONAL, THRESHOLD)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 2**28  # scored all together: a gibibyte
+    assert found == 5 * EXPLAINED
 
 
 def one_payment(amount: float) -> pd.DataFrame:
