@@ -23,7 +23,8 @@ from launcher.ports import free_ports
 from launcher.processes import Identity
 from launcher.services import REGISTRY_API
 from launcher.supervisor import ATTEMPTS, tail
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import PipelineError
+from pipeline.logs import run_service
 from pipeline.records import FIELDS
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
 from pipeline.source import OWN
@@ -227,13 +228,7 @@ def run_command(command: Callable[[], int]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        return command()
-    except ConfigError as error:
-        print(f"config: {error}", file=sys.stderr)
-        return 2
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return run_service(command)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
