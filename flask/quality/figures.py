@@ -12,6 +12,7 @@ import itertools
 import math
 import statistics
 from array import array
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -153,16 +154,13 @@ def average_precision(
     """
     if not positives:
         return None
-    ranked = sorted(
-        itertools.chain(((score, 1) for score in found), ((score, 0) for score in false)),
-        reverse=True,
-    )
-    total, hits, seen = 0.0, 0, 0
-    for _, ties in itertools.groupby(ranked, key=lambda item: item[0]):
-        outcomes = [is_hit for _, is_hit in ties]
-        seen += len(outcomes)
-        hits += sum(outcomes)
-        total += sum(outcomes) / positives * hits / seen
+    ascending = sorted(false)
+    total, hits = 0.0, 0
+    for score, ties in itertools.groupby(sorted(found, reverse=True)):
+        step = len(list(ties))
+        hits += step
+        seen = hits + len(ascending) - bisect_left(ascending, score)
+        total += step / positives * hits / seen
     return total
 
 
