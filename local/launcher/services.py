@@ -222,7 +222,7 @@ class _Builder:
                 )
             )
             before = frozenset({"kafka-format"})
-        jvm = self._jvm("kafka", "kafka", "512m", fast_heap="384m")
+        jvm = self._jvm("kafka", "kafka", "512m", fast_heap="384m", takes_all=True)
         found.append(
             Service(
                 "kafka",
@@ -268,7 +268,7 @@ class _Builder:
             storage_port=self._settings.local.cassandra_storage_port,
             data=self._layout.data / "cassandra",
         )
-        command = self._jvm("cassandra", "cassandra", "768m", fast_heap="384m")
+        command = self._jvm("cassandra", "cassandra", "768m", fast_heap="384m", takes_all=True)
         command += [f"--add-exports={package}=ALL-UNNAMED" for package in _CASSANDRA_EXPORTS]
         command += [f"--add-opens={package}=ALL-UNNAMED" for package in _CASSANDRA_OPENS]
         command += [
@@ -374,11 +374,13 @@ class _Builder:
         heap: str,
         fast_heap: str | None = None,
         quick: bool = False,
+        takes_all: bool = False,
     ) -> list[str]:
         """Return the command of server ``name`` up to its main class or jar.
 
         ``quick`` (and ``local.fast_start``) leave out the optimising compiler: much quicker to
-        start, and half the throughput of a busy server.
+        start, and half the throughput of a busy server. ``takes_all``: of the heap at the start,
+        which it comes to anyway: a machine that is too small says so at once, not at night.
         """
         if self._is_fast and fast_heap:
             heap = fast_heap
@@ -387,6 +389,8 @@ class _Builder:
             command += ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         else:
             command += ["-XX:+UseG1GC"]
+            if takes_all:
+                command += [f"-Xms{heap}", "-XX:+AlwaysPreTouch"]
         command += archive.jvm_options(name, self._layout, self._java)
         if jars:
             command += ["-cp", os.pathsep.join(map(str, sorted((LIB / jars).glob("*.jar"))))]
