@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -65,6 +65,11 @@ def echo() -> Iterator[Road]:
 
 def connect(road: Road) -> socket.socket:
     return socket.create_connection(("127.0.0.1", road.port), timeout=5)
+
+
+def refused() -> AbstractContextManager[object]:
+    """A new connection is reset, whether before ``connect`` returns or after it."""
+    return pytest.raises(ConnectionResetError)
 
 
 def ask(connection: socket.socket, text: bytes) -> bytes:
@@ -132,7 +137,7 @@ def test_a_reset_ends_connections_and_refuses_new_ones(echo: Road) -> None:
         echo.set(Mode.RESET)
         with pytest.raises(ConnectionResetError):
             connection.recv(100)
-    with connect(echo) as connection, pytest.raises(ConnectionResetError):
+    with refused(), connect(echo) as connection:
         connection.recv(100)
     echo.set(Mode.PASS)
     with connect(echo) as connection:
@@ -150,7 +155,7 @@ def test_a_reset_reaches_a_connection_that_is_held(echo: Road) -> None:
 def test_a_server_that_is_not_there_resets() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with road_to(port) as road, connect(road) as connection, pytest.raises(ConnectionResetError):
+    with road_to(port) as road, refused(), connect(road) as connection:
         connection.recv(100)
 
 
