@@ -24,6 +24,15 @@ _AVRO_LIMITS = " ".join(
     for kind in ("string", "bytes", "collectionItems")
 )
 
+# Ten times Java's defaults. On two cores the optimising compiler otherwise competes with the first
+# batches after a start: first new alert 12.1 s after a restart with the defaults, 9.0 with these,
+# and batches at 700 transactions a second are not slower. Without that compiler
+# (TieredStopAtLevel=1) the start is as quick, but batches stay 14 % slower.
+_LATER_OPTIMISATION = (
+    "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
+    "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
+)
+
 
 def spark_session(name: str, driver_memory: str, shuffle_partitions: int) -> SparkSession:
     """Start a local session with the jars of ``spark/pom.xml``.
@@ -42,7 +51,7 @@ def spark_session(name: str, driver_memory: str, shuffle_partitions: int) -> Spa
         .master("local[2]")
         .config("spark.driver.memory", driver_memory)
         .config("spark.driver.extraClassPath", ":".join(jars))
-        .config("spark.driver.extraJavaOptions", _AVRO_LIMITS)
+        .config("spark.driver.extraJavaOptions", f"{_AVRO_LIMITS} {_LATER_OPTIMISATION}")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.ui.enabled", "false")
