@@ -8,17 +8,19 @@ alert level those that are not of severity low.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
+import hashlib
 import math
 import statistics
-from array import array
-from bisect import bisect_left
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-REVIEW_ONLY = "low"
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+REVIEW_ONLY: Final = "low"
 """The severity of what reaches the review threshold and not the alert threshold."""
 
 
@@ -38,8 +40,19 @@ class Label(NamedTuple):
     first_fraud_at: dt.datetime
 
 
-Judged = tuple[Label, Alert | None]
-"""A fraudulent sender-minute with its alert; None: missed."""
+FRAUDS: Final = np.dtype(
+    [
+        ("incident", np.uint64),
+        ("pattern", object),
+        ("first_fraud_ms", np.int64),
+        ("score", np.float64),
+        ("is_alert", np.bool_),
+        ("scored_ms", np.int64),
+    ]
+)
+"""A fraudulent sender-minute with its alert: 41 bytes, where objects would take 1,300, and a
+stream of 1,000 transactions a second has hundreds of thousands a day. ``incident`` is a digest of
+the incident's id, 0 where there is none; ``score`` is NaN where the fraud was missed."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +62,8 @@ class Minute:
     Of false alarms only the numbers are kept: there are as many as a stream has alerts.
     """
 
-    frauds: Sequence[Judged]
-    false_scores: array[float]
+    frauds: NDArray[np.void]
+    false_scores: NDArray[np.float64]
     false_alerts: int
 
 
@@ -96,56 +109,47 @@ def judge(alerts: Mapping[str, Alert], labels: Mapping[str, Label]) -> Minute:
     """Compare the alerts and the labels of one minute, both by sender."""
     false_alarms = [alert for sender, alert in alerts.items() if sender not in labels]
     return Minute(
-        frauds=[(label, alerts.get(sender)) for sender, label in labels.items()],
-        false_scores=array("d", (alert.score for alert in false_alarms)),
-        false_alerts=sum(map(_is_alert, false_alarms)),
+        frauds=np.array(
+            [_fraud(label, alerts.get(sender)) for sender, label in labels.items()], FRAUDS
+        ),
+        false_scores=np.array([alert.score for alert in false_alarms], np.float64),
+        false_alerts=sum(alert.severity != REVIEW_ONLY for alert in false_alarms),
     )
 
 
-def measure(minutes: Iterable[Minute]) -> Figures:
-    """Return the figures of a period.
+def measure(minutes: Sequence[Minute]) -> Figures:
+    """Return the figures of a period of at least one minute.
 
     An incident is judged by those of its sender-minutes that lie in the period; labels without
     an ``incident_id`` count as sender-minutes only.
     """
-    frauds: list[Judged] = []
-    false_scores = array("d")
-    false_alerts = 0
-    for minute in minutes:
-        frauds += minute.frauds
-        false_scores += minute.false_scores
-        false_alerts += minute.false_alerts
-    by_incident: dict[str, list[Judged]] = defaultdict(list)
-    for label, alert in frauds:
-        if label.incident_id is not None:
-            by_incident[label.incident_id].append((label, alert))
-    incidents = list(by_incident.values())
-    delays = [delay for incident in incidents if (delay := _delay_s(incident)) is not None]
+    frauds = np.concatenate([minute.frauds for minute in minutes])
+    false_scores = np.concatenate([minute.false_scores for minute in minutes])
+    is_found = ~np.isnan(frauds["score"])
+    incidents = _incidents(frauds)
+    delays = (incidents.delay_ms[incidents.is_found] / 1000).tolist()
     is_found_by_pattern: dict[str, list[bool]] = defaultdict(list)
-    for incident in incidents:
-        pattern = min(incident, key=lambda judged: judged[0].first_fraud_at)[0].pattern
+    for pattern, found in zip(incidents.pattern, incidents.is_found, strict=True):
         if pattern is not None:
-            is_found_by_pattern[pattern].append(_is_found(incident, _is_review))
+            is_found_by_pattern[pattern].append(found)
     patterns = dict(sorted(is_found_by_pattern.items()))
     return Figures(
         fraud_minutes=len(frauds),
-        incidents=len(incidents),
-        review=_level(frauds, incidents, len(false_scores), _is_review),
-        alert=_level(frauds, incidents, false_alerts, _is_alert),
-        average_precision=average_precision(
-            [alert.score for _, alert in frauds if alert is not None], false_scores, len(frauds)
+        incidents=len(incidents.is_found),
+        review=_level(is_found, incidents.is_found, len(false_scores)),
+        alert=_level(
+            frauds["is_alert"], incidents.is_alert, sum(minute.false_alerts for minute in minutes)
         ),
+        average_precision=average_precision(frauds["score"][is_found], false_scores, len(frauds)),
         found_incidents=len(delays),
         delay_median_s=statistics.median(delays) if delays else None,
         delay_p95_s=percentile(delays, 0.95),
         pattern_incidents={name: len(found) for name, found in patterns.items()},
-        pattern_incident_recall={name: sum(found) / len(found) for name, found in patterns.items()},
+        pattern_incident_recall={name: float(np.mean(found)) for name, found in patterns.items()},
     )
 
 
-def average_precision(
-    found: Sequence[float], false: Sequence[float], positives: int
-) -> float | None:
+def average_precision(found: ArrayLike, false: ArrayLike, positives: int) -> float | None:
     """Return the sum over the ranked scores of (step in recall) x precision.
 
     ``found`` are the scores of the positives that have one; the others of the ``positives`` are
@@ -154,14 +158,11 @@ def average_precision(
     """
     if not positives:
         return None
-    ascending = sorted(false)
-    total, hits = 0.0, 0
-    for score, ties in itertools.groupby(sorted(found, reverse=True)):
-        step = len(list(ties))
-        hits += step
-        seen = hits + len(ascending) - bisect_left(ascending, score)
-        total += step / positives * hits / seen
-    return total
+    scores, ties = np.unique(np.asarray(found, np.float64), return_counts=True)
+    hits = np.cumsum(ties[::-1])[::-1]  # with this score or a higher one
+    ascending = np.sort(np.asarray(false, np.float64))
+    seen = hits + len(ascending) - np.searchsorted(ascending, scores)
+    return float(np.sum(ties / positives * hits / seen))
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -171,39 +172,59 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
+class _Incidents(NamedTuple):
+    """Columns, an incident each."""
+
+    pattern: NDArray[np.object_]
+    is_found: NDArray[np.bool_]
+    is_alert: NDArray[np.bool_]
+    delay_ms: NDArray[np.int64]
+    """From the first fraud to the first alert; without a meaning where there is none."""
+
+
+def _incidents(frauds: NDArray[np.void]) -> _Incidents:
+    known = frauds[frauds["incident"] != 0]
+    known = known[np.lexsort((known["first_fraud_ms"], known["incident"]))]
+    first = np.flatnonzero(np.diff(known["incident"], prepend=np.uint64(0)))
+    is_found = ~np.isnan(known["score"])
+    scored_ms = np.where(is_found, known["scored_ms"], np.iinfo(np.int64).max)
+    return _Incidents(
+        pattern=known["pattern"][first],
+        is_found=np.logical_or.reduceat(is_found, first),
+        is_alert=np.logical_or.reduceat(known["is_alert"], first),
+        delay_ms=np.minimum.reduceat(scored_ms, first) - known["first_fraud_ms"][first],
+    )
+
+
+def _fraud(label: Label, alert: Alert | None) -> tuple[Any, ...]:
+    """Return a row of ``FRAUDS``."""
+    pattern = None if label.pattern is None else sys.intern(label.pattern)
+    place = (_digest(label.incident_id), pattern, _milliseconds(label.first_fraud_at))
+    if alert is None:
+        return (*place, math.nan, False, 0)
+    return (*place, alert.score, alert.severity != REVIEW_ONLY, _milliseconds(alert.scored_at))
+
+
+def _digest(incident_id: str | None) -> int:
+    """Two of a million incidents share a digest in one of thirty million periods."""
+    if incident_id is None:
+        return 0
+    return int.from_bytes(hashlib.blake2b(incident_id.encode(), digest_size=8).digest()) or 1
+
+
+def _milliseconds(moment: dt.datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
 def _level(
-    frauds: Sequence[Judged],
-    incidents: Sequence[Sequence[Judged]],
-    false_alarms: int,
-    counts: Callable[[Alert | None], bool],
+    is_found: NDArray[np.bool_], is_incident_found: NDArray[np.bool_], false_alarms: int
 ) -> Level:
-    """Return the figures of the level whose alerts ``counts`` admits."""
-    hits = sum(counts(alert) for _, alert in frauds)
-    found = sum(_is_found(incident, counts) for incident in incidents)
+    """Return the figures of the level by which these frauds and incidents are found."""
+    hits = int(is_found.sum())
     alerts = hits + false_alarms
     return Level(
         alerts=alerts,
         precision=hits / alerts if alerts else None,
-        recall=hits / len(frauds) if frauds else None,
-        incident_recall=found / len(incidents) if incidents else None,
+        recall=hits / len(is_found) if len(is_found) else None,
+        incident_recall=float(is_incident_found.mean()) if len(is_incident_found) else None,
     )
-
-
-def _is_review(alert: Alert | None) -> bool:
-    return alert is not None
-
-
-def _is_alert(alert: Alert | None) -> bool:
-    return alert is not None and alert.severity != REVIEW_ONLY
-
-
-def _is_found(incident: Iterable[Judged], counts: Callable[[Alert | None], bool]) -> bool:
-    return any(counts(alert) for _, alert in incident)
-
-
-def _delay_s(incident: Sequence[Judged]) -> float | None:
-    """Return the delay of an incident's first alert, or None if it has none."""
-    scored = [alert.scored_at for _, alert in incident if alert is not None]
-    if not scored:
-        return None
-    return (min(scored) - min(label.first_fraud_at for label, _ in incident)).total_seconds()

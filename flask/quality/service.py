@@ -171,7 +171,7 @@ class Judge:
             return
         self._load(tables, end)
         for period, length in PERIODS.items():
-            figures = measure(self._minutes[minute] for minute in _minutes(end - length, end))
+            figures = measure([self._minutes[minute] for minute in _minutes(end - length, end)])
             tables.write_quality(period, end, self._now(), figures)
         self.judged_until, self._is_outdated = end, False
 

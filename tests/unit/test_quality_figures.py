@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import random
+import tracemalloc
 
 import pytest
 from sklearn.metrics import average_precision_score
@@ -84,13 +86,33 @@ def test_percentile_is_a_value_that_occurs(
 
 
 def test_a_minute_holds_frauds_with_their_alerts_and_counts_the_false_ones() -> None:
-    found, missed = label("i1"), label("i2")
     minute = judge(
-        {"a": alert(3.0), "c": alert(2.0), "d": alert(1.5, "low")}, {"a": found, "b": missed}
+        {"a": alert(3.0), "c": alert(2.0), "d": alert(1.5, "low")},
+        {"a": label("i1"), "b": label("i2")},
     )
-    assert minute.frauds == [(found, alert(3.0)), (missed, None)]
+    found, missed = minute.frauds
+    assert (found["score"], found["is_alert"]) == (3.0, True)
+    assert (math.isnan(missed["score"]), missed["is_alert"]) == (True, False)
     assert sorted(minute.false_scores) == [1.5, 2.0]
     assert minute.false_alerts == 1
+
+
+def test_a_day_of_1_000_transactions_a_second_fits_into_the_container() -> None:
+    # Every minute 200 frauds and 500 false alarms; a tenth of a day in a tenth of 64 MiB.
+    rng = random.Random(0)
+    tracemalloc.start()
+    minutes = [
+        judge(
+            {f"a{n}": alert(rng.random()) for n in range(600)},
+            {f"a{n}": label(f"i{minute}-{n % 50}") for n in range(500, 700)},
+        )
+        for minute in range(144)
+    ]
+    figures = measure(minutes)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (figures.fraud_minutes, figures.incidents) == (144 * 200, 144 * 50)
+    assert peak_bytes < 6.4 * 2**20
 
 
 def test_a_period_counted_by_hand() -> None:
