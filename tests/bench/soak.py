@@ -57,8 +57,8 @@ def published(pipeline: LocalPipeline) -> int:
     return sum(end_offsets(pipeline.servers, TRANSACTIONS_TOPIC).values())
 
 
-def resident_mib(pipeline: LocalPipeline) -> dict[str, float]:
-    """Return the resident set of each service with its children."""
+def resident_mib(pipeline: LocalPipeline, simulator_pid: int) -> dict[str, float]:
+    """Return the resident set of each service with its children, and of the simulator."""
     parents: dict[int, list[int]] = defaultdict(list)
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -66,7 +66,7 @@ def resident_mib(pipeline: LocalPipeline) -> dict[str, float]:
         except OSError:  # ended meanwhile
             continue
         parents[int(fields[1])].append(int(path.parent.name))
-    found = {}
+    found = {"simulator": _resident_kib(simulator_pid) / 1024}
     for entry in pipeline.states():
         if entry["pid"]:
             family, waiting = [], [entry["pid"]]
@@ -127,7 +127,7 @@ def soak(
     pause = threading.Event()
     while (at := (time.monotonic() - began) / 60) < minutes:
         injected += inject(pipeline, schema_id)
-        for name, mib in resident_mib(pipeline).items():
+        for name, mib in resident_mib(pipeline, simulator.pid).items():
             samples[name].append((at, mib))
         try:
             lag = pipeline.api("/api/overview")["lag"]["seconds"]
