@@ -30,9 +30,20 @@ def jvm_options(name: str, layout: Layout, java: Path, folder: Path = FOLDER) ->
 
 
 def keep(layout: Layout, folder: Path = FOLDER) -> None:
-    """Take over the archives that the servers left at exit, for all pipelines of the checkout."""
+    """Take over the archives that the servers left at exit, for all pipelines of the checkout.
+
+    One that is not whole, as its server was killed meanwhile, is left to the next clean stop.
+    """
     for made in layout.temporary.glob("*.jsa"):
+        if not _is_whole(made):
+            continue
         folder.mkdir(exist_ok=True)
         part = folder / f"{made.name}.{layout.root.name}"
         shutil.move(made, part)  # perhaps from another disk
         part.replace(folder / made.name)  # at once: another pipeline may be starting
+
+
+def _is_whole(archive: Path) -> bool:
+    """Java leaves room for the header and writes it last."""
+    with archive.open("rb") as file:
+        return any(file.read(4))
