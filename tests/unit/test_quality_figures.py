@@ -6,6 +6,7 @@ import datetime as dt
 import math
 import random
 import tracemalloc
+from collections.abc import Sequence
 
 import pytest
 from sklearn.metrics import average_precision_score
@@ -16,7 +17,6 @@ from quality.figures import (
     average_precision,
     judge,
     measure,
-    percentile,
 )
 
 START = dt.datetime(2026, 3, 14, 15, 0, tzinfo=dt.UTC)
@@ -76,13 +76,15 @@ class TestAveragePrecision:
 
 
 @pytest.mark.parametrize(
-    ("values", "share", "expected"),
-    [([], 0.95, None), ([7.0], 0.95, 7.0), ([2.0, 1.0], 0.5, 1.0), (range(1, 101), 0.95, 95)],
+    ("delays", "expected"),
+    [([], None), ([7.0], 7.0), ([2.0, 1.0], 2.0), (range(1, 101), 95.0), (range(1, 22), 20.0)],
 )
-def test_percentile_is_a_value_that_occurs(
-    values: list[float], share: float, expected: float | None
+def test_the_95th_percentile_of_the_delays_is_one_that_occurs(
+    delays: Sequence[float], expected: float | None
 ) -> None:
-    assert percentile(values, share) == expected
+    alerts = {f"a{delay}": alert(2.0, scored=delay) for delay in delays}
+    labels = {f"a{delay}": label(f"i{delay}") for delay in delays}
+    assert measure([judge(alerts, labels)]).delay_p95_s == expected
 
 
 def test_a_minute_holds_frauds_with_their_alerts_and_counts_the_false_ones() -> None:
